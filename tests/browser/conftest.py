@@ -141,7 +141,7 @@ class Phone:
         assert not serious, [(rule["id"], rule["nodes"][0]["html"]) for rule in serious]
 
     def excuse(self, faults: str) -> None:
-        """Expect errors in the console, such as those of a network that the test breaks."""
+        """Expect console errors that match `faults`, such as those of a broken network."""
         self.excused = re.compile(faults)
 
     def close(self) -> None:

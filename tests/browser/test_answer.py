@@ -1,4 +1,4 @@
-"""The page of an answer in each of its states, on two sizes of phone, light and dark."""
+"""The page of an answer in each of its states, on two phone sizes, in light and dark mode."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_page_of_a_queued_question_says_so(theatre, phone):
         (lambda answer: answer.end("content_filter"), "抱歉，这个问题 AI 回答不了。", "failed"),
     ],
 )
-def test_an_incomplete_answer_says_what_to_do(theatre, phone, end, message, name):
+def test_the_page_of_an_incomplete_answer_says_what_to_do(theatre, phone, end, message, name):
     answer, link = theatre.ask(f"问题 {name}", name)
     page = phone()
     page.open(link)
@@ -199,7 +199,7 @@ def test_copying_works_without_clipboard_access(theatre, phone):
     assert copied == f"要复制的话。\n\n{Texts().ai_label}"
 
 
-def test_a_button_in_wechat_leads_back_to_the_chat(theatre, phone):
+def test_a_button_in_wechat_returns_to_the_chat(theatre, phone):
     link = theatre.answered("好的。", "bridge")
     page = phone()
     page.page.add_init_script(

@@ -9,7 +9,7 @@ from tests.browser.texts import RICH
 
 
 def talk(theatre, user: str) -> str:
-    """Have a conversation, and return the link to the history."""
+    """Have a conversation and return the link to the history."""
     for question, answer in (("天为什么是蓝的？", "因为**瑞利散射**。"), ("写一个 LRU 缓存", RICH)):
         theatre.answered(answer, user, question)
     theatre.stage.say("/stop", user)

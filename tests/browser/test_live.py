@@ -216,7 +216,7 @@ def test_a_silent_stream_is_abandoned(theatre, phone):
 
 
 def test_going_back_to_the_page_shows_the_answer(theatre, phone):
-    # The excused errors are those of the page in between, which is not one of ours.
+    # The excused errors come from the page in between, which is not one of ours.
     answer, page = opened(theatre, phone, "离开再回来", "leaving", excuse=r"ERR_|favicon|404")
     answer.write("第一段。")
     page.see("第一段。", "#answer")

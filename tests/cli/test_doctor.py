@@ -22,7 +22,7 @@ CODE = [*FOLDER.glob("*.py"), FOLDER.parent / "commands" / "doctor.py"]
 
 
 def used_ids() -> set[str]:
-    """Return every string in the code of doctor that is the id of a remedy."""
+    """Return every string in doctor's code that is a remedy id."""
     texts = {
         node.value
         for path in CODE
@@ -34,7 +34,7 @@ def used_ids() -> set[str]:
 
 
 def literal_ids() -> list[str]:
-    """Return the ids that are passed to findings and failures as literals."""
+    """Return the ids passed to findings and failures as literals."""
     positions = {"failed": 2, "notice": 2, "Unanswered": 1, "remedy": 0}
     ids = [*(fix for _, fix in models.REMEDIES), *models.BY_REASON.values()]
     for path in CODE:
@@ -58,7 +58,7 @@ def test_every_remedy_is_used():
 
 
 @pytest.mark.parametrize(("identifier", "texts"), remedies.known().items())
-def test_a_remedy_has_a_chinese_text_without_extra_placeholders(identifier, texts):
+def test_every_remedy_has_chinese_text_without_extra_placeholders(identifier, texts):
     english, chinese = texts
     names = [{name for _, name, _, _ in string.Formatter().parse(text) if name} for text in texts]
     assert re.search("[一-鿿]", chinese)
@@ -66,7 +66,7 @@ def test_a_remedy_has_a_chinese_text_without_extra_placeholders(identifier, text
     assert names[0] >= names[1]
 
 
-def test_an_unknown_remedy_or_missing_value_is_an_immediate_error():
+def test_an_unknown_remedy_or_a_missing_value_raises_key_error():
     with pytest.raises(KeyError):
         remedies.remedy("no-such-remedy")
     with pytest.raises(KeyError):
@@ -183,7 +183,7 @@ def test_an_ignored_proxy_in_the_environment_is_reported(path, monkeypatch):
 
 
 class ConfigOfAssistants:
-    """The part of a configuration that is checked here."""
+    """The part of a configuration that these tests use."""
 
     def __init__(self, assistant) -> None:
         self.assistant = assistant
@@ -212,12 +212,12 @@ OURS = ("proxy CONNECT failed", "not JSON", "redirect not followed", "without a 
 
 
 @pytest.mark.parametrize(("detail", "remedy"), FAILED_CALLS.items())
-def test_a_failed_call_gets_the_remedy_of_its_detail(detail, remedy):
+def test_a_failed_call_gets_the_remedy_for_its_detail(detail, remedy):
     assert models.remedy_of({"reason": "unavailable", "detail": detail}) == remedy
 
 
 @pytest.mark.parametrize("phrase", OURS)
-def test_a_phrase_that_selects_a_remedy_occurs_in_the_daemon(phrase):
+def test_the_daemon_uses_every_phrase_that_selects_a_remedy(phrase):
     folders = (ROOT / "wxgptd" / "llm", ROOT / "wxgptd" / "outbound")
     sources = [path.read_text("utf-8") for folder in folders for path in folder.glob("*.py")]
     assert any(phrase in source for source in sources)

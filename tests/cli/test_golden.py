@@ -1,7 +1,7 @@
 """The output of every command, byte for byte, so that every change to it is visible and deliberate.
 
 `WXGPTD_WRITE_GOLDEN=1 pytest tests/cli/test_golden.py` rewrites tests/fixtures/cli; review the
-difference before committing it. JSON may gain names but never loses one.
+diff before committing it. JSON output may gain keys but never loses any.
 """
 
 from __future__ import annotations
@@ -136,12 +136,12 @@ def place(tmp_path):
 
 
 def output_of(place: Path, line: str) -> str:
-    """Return the output of a command, without what differs between runs."""
+    """Return the output of a command, masking what differs between runs."""
     words = line.split(" ")
     words = [word.replace("/place", str(place)) for word in words]
     at = 2 if words[0] == "--color" else 0
     command = [*words[:at], "--config", str(place / "wxgptd.toml"), *words[at:]]
-    # Not measured by coverage: a hundred starts of code that other tests cover.
+    # Not measured by coverage: a hundred processes run code that other tests cover.
     omitted = ("WXGPT_", "COV")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(omitted)}
     environ.pop("NO_COLOR", None)
@@ -164,14 +164,14 @@ MASKS = (
     r'"at": "(?P<NOW>[^"]+)", "version"',
     r'"free_bytes": (?P<COUNT>\d+)',
     r"(?:python|disk|expat|libraries)(?:: |\W[^}\n]*?)(?P<NUMBER>\d(?:[\d.,]*\d)?)(?=[ ,\"\n])",
-    # The message of the machine's resolver, which may have no network.
+    # The resolver's message, which depends on the machine's network.
     r"the name does not resolve here \((?P<REASON>[^)]*)\)",
 )
 """What differs between machines or runs: secrets, numbers and times."""
 
 
 def masked(output: str) -> str:
-    """Replace what the masks hide in `output` with their names, and nothing else."""
+    """Replace each value that a mask matches in `output` with the name of its group."""
 
     def hide(match: re.Match[str]) -> str:
         ((name, hidden),) = match.groupdict().items()

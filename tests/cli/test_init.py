@@ -58,7 +58,7 @@ def test_options_become_a_configuration_readable_only_by_its_owner(tmp_path):
     ("option", "open_without_command", "ttl_s", "instruction"),
     [("--only-ai", True, 7_200, "对公众号说 你好"), ("--shared", False, 300, "说 /chatgpt")],
 )
-def test_the_purpose_of_the_account_sets_how_sessions_open_and_expire(
+def test_the_purpose_of_the_account_determines_how_sessions_open_and_expire(
     option, open_without_command, ttl_s, instruction, tmp_path
 ):
     result = init(tmp_path, *required_options(tmp_path, option))
@@ -71,7 +71,7 @@ def test_the_purpose_of_the_account_sets_how_sessions_open_and_expire(
     assert list(cfg.doubts(config)) == []
 
 
-def test_init_prints_what_to_enter_but_never_the_api_key(tmp_path):
+def test_init_prints_the_values_to_enter_but_never_the_api_key(tmp_path):
     result = init(tmp_path, *required_options(tmp_path))
     account = cfg.load(tmp_path / CONFIG).account["main"]
     assert "https://chat.example.org/wx/main" in result.stdout
@@ -135,7 +135,7 @@ def test_every_provider_gives_a_valid_configuration(provider, tmp_path):
         (["--provider", "azure", "--domain", "a.example.org", "--plain"], "--base-url is missing"),
     ],
 )
-def test_a_missing_option_is_named_without_a_terminal(missing, named, tmp_path):
+def test_a_missing_option_is_reported_without_a_terminal(missing, named, tmp_path):
     result = init(tmp_path, *missing)
     assert result.returncode == 2
     assert named in result.stderr
@@ -267,7 +267,7 @@ def test_the_default_state_directory_of_the_unit_is_accepted(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_an_unwritable_web_server_directory_does_not_hide_what_to_enter(tmp_path):
+def test_an_unwritable_web_server_directory_does_not_hide_the_values_to_enter(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/nginx").write_text("a file")
     result = init(tmp_path, *required_options(tmp_path, "--web", "nginx"))

@@ -53,7 +53,7 @@ def place(tmp_path, monkeypatch):
 
 
 class Run:
-    """The outcome of `wxgpt` in a process of its own."""
+    """The outcome of running `wxgpt` in its own process."""
 
     def __init__(self, place, *arguments, environ=None):
         command = [
@@ -107,7 +107,7 @@ def test_tail_prints_twenty_lines_by_default_and_every_event_as_ndjson(place):
     assert len(invoke(place, "tail", "-o", "ndjson").splitlines()) > 20
 
 
-def test_tail_json_has_the_names_that_scripts_rely_on(place):
+def test_tail_json_has_the_keys_that_scripts_rely_on(place):
     (first, *_) = json.loads(invoke(place, "tail", "--json"))
     assert first == {
         "seq": 1,
@@ -139,7 +139,7 @@ def test_tail_json_has_the_names_that_scripts_rely_on(place):
         (["--since", "1970-01-01T08:00:02"], 3),
     ],
 )
-def test_filters_narrow_tail_and_commas_widen_a_filter(place, filters, count):
+def test_filters_combine_and_commas_list_alternatives(place, filters, count):
     assert len(invoke(place, "tail", "-o", "ndjson", *filters).splitlines()) == count
 
 
@@ -203,7 +203,7 @@ def test_tail_resumes_from_its_cursor(place):
         (["tail", "--colour"], "no such option"),
     ],
 )
-def test_a_usage_error_says_how_to_correct_it(place, arguments, hint):
+def test_a_usage_error_suggests_a_fix(place, arguments, hint):
     run = Run(place, *arguments)
     assert run.code == 2
     assert hint in run.err
@@ -215,7 +215,7 @@ def test_a_usage_error_says_how_to_correct_it(place, arguments, hint):
     ("arguments", "code"),
     [(["tail", "--cursor-file", "/nonexistent/x"], 1), (["tail", "--cursor-file", "/tmp"], 1)],
 )
-def test_an_inaccessible_file_is_named(place, arguments, code):
+def test_an_inaccessible_file_is_named_in_the_error(place, arguments, code):
     run = Run(place, *arguments)
     assert run.code == code
     assert arguments[-1] in run.err
@@ -223,7 +223,7 @@ def test_an_inaccessible_file_is_named(place, arguments, code):
 
 
 @pytest.mark.processes
-def test_a_closed_pipe_is_silent(place):
+def test_a_closed_pipe_prints_no_error(place):
     command = f"{sys.executable} -m wxgpt --config {place}/wxgptd.toml tail -o ndjson | head -1"
     result = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True
@@ -426,7 +426,7 @@ HEAVY = ("twisted", "treq", "wechatpy", "rich", "jinja2", "prometheus_client")
     "arguments",
     [["--help"], ["tail"], ["tail", "--help"], ["sessions", "list"], ["log", "stat"], ["replay"]],
 )
-def test_commands_that_only_read_the_log_import_nothing_heavy(place, arguments):
+def test_commands_that_only_read_the_log_import_no_heavy_modules(place, arguments):
     program = (
         "import sys; sys.argv = sys.argv[:1] + sys.argv[2:]\n"
         "from wxgpt.main import main\n"

@@ -1,4 +1,4 @@
-"""Printed text contains nothing that a terminal acts on."""
+"""Printed text contains nothing that a terminal would interpret."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_status_without_a_daemon_exits_with_3_and_a_hint(stage):
     assert "hint: start it" in done.stderr
 
 
-def test_the_metrics_are_on_the_admin_socket(running):
+def test_metrics_are_served_on_the_admin_socket(running):
     import http.client
     import socket
 
@@ -107,7 +107,7 @@ def test_the_metrics_are_on_the_admin_socket(running):
 
 
 def old_log(running, tmp_path) -> Path:
-    """Start a second daemon; return the configuration of the first one's log."""
+    """Restart the daemon with an empty log; return a configuration for the old log."""
     for text in ("/chatgpt", "一？", "/stop", "/chatgpt 二？", "/history"):
         running.send(text)
     running.stop()
@@ -122,7 +122,7 @@ def old_log(running, tmp_path) -> Path:
     return old
 
 
-def test_replay_sends_the_logged_questions_again_and_compares(running, tmp_path):
+def test_replay_resends_the_logged_questions_and_compares_reply_times(running, tmp_path):
     old = old_log(running, tmp_path)
     url = f"http://127.0.0.1:{running.port}/wx/main"
     replay = ("--config", str(old), "replay", "--to", url, "-y")
@@ -150,7 +150,7 @@ def test_replay_sends_the_logged_questions_again_and_compares(running, tmp_path)
     assert "mean" in running.wxgpt(*replay, "--speed", "100x").stdout
 
 
-def test_replay_needs_confirmation_and_ends_with_its_pipe(running, tmp_path):
+def test_replay_needs_confirmation_and_exits_when_its_pipe_closes(running, tmp_path):
     old = old_log(running, tmp_path)
     url = f"http://127.0.0.1:{running.port}/wx/main"
     unasked = running.wxgpt("--config", str(old), "replay", "--to", url)
@@ -160,7 +160,7 @@ def test_replay_needs_confirmation_and_ends_with_its_pipe(running, tmp_path):
     assert sending.stdout.readline()
     assert sending.stdout.readline().endswith("/chatgpt 一？\n")
     sending.stdout.close()
-    sending.wait(20)  # raises if it continues without its pipe
+    sending.wait(20)  # raises if it keeps running after its pipe closes
     assert "Traceback" not in sending.stderr.read()
     sending.stderr.close()
     questions = running.wxgpt("tail", "--kind", "QuestionAsked", "-o", "ndjson").stdout
@@ -197,7 +197,7 @@ def test_an_unknown_openid_is_reported(running, command):
     ("text", "why"),
     [("在吗", "outside a session"), ("你好", "outside a session")],
 )
-def test_send_says_why_there_is_no_reply(running, text, why):
+def test_send_explains_a_missing_reply(running, text, why):
     done = running.wxgpt("send", text)
     assert done.returncode == 0
     assert why in done.stdout
@@ -268,7 +268,7 @@ def test_chat_works_at_a_terminal(running):
     os.close(parent)
 
 
-def test_demo_runs_to_its_end_and_a_kept_demo_ends_with_an_interrupt():
+def test_demo_runs_to_the_end_and_a_kept_demo_exits_on_interrupt():
     import subprocess
     import sys
     import urllib.request
@@ -299,7 +299,7 @@ def test_demo_runs_to_its_end_and_a_kept_demo_ends_with_an_interrupt():
 
 @pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_send_ends_at_once(running, number):
+def test_an_interrupted_send_exits_at_once(running, number):
     running.send("/chatgpt")
     sending = running.begin("send", "用 12 秒回答：还在吗？")
     time.sleep(2)
@@ -310,7 +310,7 @@ def test_an_interrupted_send_ends_at_once(running, number):
     assert time.monotonic() - began < 3
 
 
-def test_replay_reports_that_nothing_listens(running):
+def test_replay_reports_that_nothing_is_listening(running):
     running.send("/chatgpt 一？")
     done = running.wxgpt("replay", "-y", "--to", f"http://127.0.0.1:{free_port()}/wx/main")
     assert done.returncode == 3
@@ -337,7 +337,7 @@ def test_send_supports_every_kind_of_message(running, options, reply):
 
 
 @pytest.mark.parametrize("kind", ["location", "link", "voice", "text"])
-def test_send_can_ask_a_question_with_every_kind(running, kind):
+def test_send_can_ask_a_question_as_text_voice_location_or_link(running, kind):
     opened = running.send("/chatgpt")
     assert opened["reply"], opened
     sent = json.loads(running.wxgpt("send", "--kind", kind, "用 0 秒回答：在哪里", "--json").stdout)
@@ -361,7 +361,7 @@ def test_send_delivers_a_file_unchanged(running):
     assert "not a WeChat message" in done.stderr
 
 
-def test_the_operator_blocks_and_resets_a_user(running):
+def test_the_operator_can_block_and_reset_a_user(running):
     block = ("users", "block", "mallory", "--for", "2h")
     assert running.wxgpt(*block).returncode == 1
     assert running.wxgpt(*block, "--unseen").stdout == "main/mallory: blocked\n"

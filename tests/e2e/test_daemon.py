@@ -1,4 +1,4 @@
-"""The daemon as a process: crashes, stops, and every way it can refuse to start."""
+"""The daemon as a process: crashes, shutdowns, and every error that keeps it from starting."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_an_answer_arrives_after_a_kill_and_a_restart(stage):
 
 
 @pytest.mark.alone
-def test_a_stop_seals_the_log_and_the_next_start_asks_again(stage):
+def test_a_stop_seals_the_log_and_the_next_start_calls_the_model_again(stage):
     stage.start_model()
     stage.start_daemon()
     stage.send("/chatgpt")
@@ -74,7 +74,7 @@ def test_a_second_sigterm_stops_the_daemon_at_once(stage):
 @pytest.mark.parametrize(
     "logged", [False, True], ids=["logging to the terminal", "logging to a file"]
 )
-def test_closing_the_terminal_ends_the_daemon_in_it(stage, logged):
+def test_closing_its_terminal_stops_the_daemon(stage, logged):
     import fcntl
     import termios
 
@@ -243,7 +243,7 @@ def test_restarts_without_traffic_do_no_harm(stage):
     assert "我是 AI 助手" in stage.send("/chatgpt")["reply"]
 
 
-def test_a_failed_write_to_the_log_ends_the_daemon_with_75(stage):
+def test_the_daemon_exits_with_75_if_a_write_to_the_log_fails(stage):
     stage.start_daemon(max_file_bytes=2_000)
     for _ in range(20):
         if stage.daemon.poll() is not None:
@@ -351,7 +351,7 @@ def test_the_log_can_be_json(stage):
         assert {"at", "level", "logger", "message"} <= json.loads(line).keys()
 
 
-def test_reload_works_by_command_and_by_signal_and_rejects_errors(stage):
+def test_reload_works_by_command_and_by_signal_and_rejects_invalid_values(stage):
     stage.start_daemon()
     text = stage.config.read_text("utf-8")
     stage.config.write_text(f'{text}\n[texts]\nno_session = "没有对话呀"\n', encoding="utf-8")
@@ -386,7 +386,7 @@ def test_a_configuration_with_hundreds_of_rules_is_reloaded(stage):
 
 
 def test_an_empty_configuration_is_rejected(stage):
-    """An editor may be saving the file at this moment."""
+    """An editor may be in the middle of saving the file."""
     stage.start_daemon()
     text = stage.config.read_text("utf-8")
     socket_path = stage.state / "admin.sock"

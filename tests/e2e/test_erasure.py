@@ -25,7 +25,7 @@ def running(stage):
         stage.send("/chatgpt", "--user", user)
         stage.send(f"{QUESTION}，{user}", "--user", user)
         stage.send("/history", "--user", user)
-    # The torn tail of a crash is stored beside the log, and may hold data of a user.
+    # A torn tail left by a crash is stored beside the log and may hold user data.
     stage.kill()
     injure(segments.list_segments(stage.state / "log")[-1], append(b"WXFR\0\0\0\x40 torn"))
     stage.start_daemon()
@@ -62,7 +62,7 @@ def test_no_file_contains_anything_about_erased_users(running):
     for stopped in (False, True):
         if stopped:
             assert stage.stop() == 0
-        # Nothing can be decrypted either: keyring and snapshots no longer have the keys.
+        # Nothing can be decrypted either: the keyring and snapshots no longer hold the keys.
         assert [key_of(stage, user) is None for user in keys] == [True, True, False]
         deleted = [keys[LEAVER], keys[FORGOTTEN]]
         for snapshot in segments.list_snapshots(stage.state / "log"):
@@ -95,7 +95,7 @@ def test_no_file_contains_anything_about_erased_users(running):
 
 
 def key_of(stage, openid: str) -> str | None:
-    """Return the reference of a user in the log, or None."""
+    """Return a user's reference in the log, or None."""
     from wxgptd.domain.model.values import User
     from wxgptd.eventlog import keyring
 

@@ -130,7 +130,7 @@ def next_event(response: http.client.HTTPResponse) -> str:
     return "".join(lines)
 
 
-def test_chunks_arrive_live_although_nginx_buffers(theatre):
+def test_chunks_arrive_immediately_despite_nginx_buffering(theatre):
     model, stage, front = theatre
     answer = model.expect("经过 nginx")
     stage.send("/chatgpt")

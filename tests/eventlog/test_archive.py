@@ -1,4 +1,4 @@
-"""Backups of a log that is being written, and restoring them."""
+"""Back up a log while it is being written, and restore it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_an_invalid_or_truncated_backup_restores_nothing(state, tmp_path, injury
 
 
 def test_a_backup_with_an_inverted_byte_restores_the_same_log_or_nothing(state, tmp_path):
-    """Not every change matters: the gzip header has a timestamp, and runs of NULs repeat."""
+    """Some inversions change nothing, such as one in the timestamp of the gzip header."""
     archive.backup(state, tmp_path / "b", MASTER)
     data = (tmp_path / "b").read_bytes()
     restored = tmp_path / "other"

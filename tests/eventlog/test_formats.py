@@ -1,4 +1,4 @@
-"""Logs of earlier versions continue in the current format and lose nothing."""
+"""Logs from earlier versions continue in the current format and lose nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def log_of(state_dir: Path) -> Path:
 
 
 def crash(state_dir: Path) -> Path:
-    """Remove the footer of the newest segment, as if after a crash."""
+    """Remove the footer of the newest segment, as if the daemon had crashed."""
     path = segments.list_segments(log_of(state_dir))[-1]
     data = path.read_bytes()
     path.write_bytes(data[: -framing.HEAD_BYTES])
@@ -91,7 +91,7 @@ def test_appends_to_an_old_log_go_into_a_new_segment(old_state, how):
 
 def test_an_old_snapshot_is_loaded(old_state):
     def states(loaded):
-        # Windows had no session then: it is that of the question, or unknown.
+        # Windows in old snapshots have no session, so this ignores it.
         return {
             user: state._replace(
                 windows={key: window._replace(session="") for key, window in state.windows.items()}
@@ -305,7 +305,7 @@ def test_old_ciphertext_is_rejected_in_a_segment_of_the_current_format(old_state
 
 
 def leave_only_a_header(log: Path, snapshot_of: int) -> None:
-    """Replace the segments with the header, in an old format, of the one after a snapshot."""
+    """Replace all segments with an old-format header of the segment after a snapshot."""
     first = segments.list_segments(log)[0]
     header = framing.unpack_header(first.read_bytes())
     for path in segments.list_segments(log):
@@ -340,12 +340,12 @@ def test_a_key_that_turns_up_after_a_repair_causes_no_damage(old_state):
     repair.repair(log, log.with_name("aside"), keyring_of(log), 1 << 20)
     ring.write_bytes(all_keys)
     after = injuries.read(log)
-    assert len(after) == len(before) + 1  # and the erasure of alice
+    assert len(after) == len(before) + 1  # plus the erasure of alice
     assert not any(info.damages for info in verifying.inspect(log, keyring_of(log)))
 
 
 def test_repair_does_not_mistake_an_old_format_for_the_current_one(tmp_path):
-    """An event with one field fewer and nothing encrypted could be read with its fields shifted."""
+    """An event with one fewer field and nothing encrypted could be read with its fields shifted."""
     log = tmp_path / "log"
     opened = e.SessionOpened(at=1.0, session="s1", assistant="chatgpt", ttl_s=300.0)
     command = e.CommandGiven(at=2.0, delivery="m1", command="stop", sent_at=2)
@@ -360,7 +360,7 @@ def test_repair_does_not_mistake_an_old_format_for_the_current_one(tmp_path):
 
 
 def convert_to_format_2(path: Path) -> None:
-    """Rewrite a segment as an earlier version would: no sessions, and ciphertext not bound."""
+    """Rewrite a segment as an earlier version would, without sessions or bound ciphertext."""
     data = memoryview(path.read_bytes())
     header = framing.unpack_header(data)._replace(version=framing.UNBOUND_VERSION)
     written, seq = framing.pack_header(header), header.first_seq

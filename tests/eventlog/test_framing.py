@@ -86,7 +86,7 @@ def test_bytes_after_the_footer_are_damage():
 
 
 def test_a_frame_from_another_segment_is_not_read():
-    """The key exposes a frame that a user sent as text or that is left over from an old file."""
+    """The segment key rules out frames sent as text by a user or left over from an old file."""
     foreign = framing.pack_frame(HEADER.key ^ 1, 11, 1, b"from elsewhere")
     payloads, tail = walk(segment(sealed=False) + foreign)
     assert payloads == PAYLOADS

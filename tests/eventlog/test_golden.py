@@ -1,9 +1,9 @@
-"""Logs with every form that events ever had stay readable: the fixtures are never rewritten.
+"""Logs with every event format ever used stay readable: the fixtures are never rewritten.
 
-`v1` has all events in their first form; `v2` those added or changed for pictures, pushes,
+`v1` has all events in their first format; `v2` those added or changed for pictures, pushes,
 standings and readable text; `v3` those for several models and their cost; `v4` is in format 2,
 encrypted, and one of its users was erased; `v5` continues that log with the times when messages
-were sent, taps, and timeout budgets. The JSON that scripts read may gain names but never loses one.
+were sent, taps and timeout budgets. The JSON that scripts read may gain keys but never loses any.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def test_every_truncation_of_an_unsealed_segment_leaves_the_exact_prefix(log):
 
 
 def test_every_bit_flip_is_detected_or_leaves_the_exact_prefix(log):
-    """In an unsealed segment only a flip in the last frame can pass for a torn tail."""
+    """In an unsealed segment, only a flip in the last frame can pass for a torn tail."""
     snapshots = write(log, EVENTS[:6], seal=False)
     path, data = only_segment(log), snapshots[-1]
     last_frame = len(snapshots[-2])
@@ -162,7 +162,7 @@ def test_the_error_for_a_newer_format_says_what_to_install(log):
     assert "install" in raised.value.hint
 
 
-def test_two_users_share_a_log(log):
+def test_two_users_can_share_a_log(log):
     write(log, EVENTS)
     write(log, EVENTS, user=BOB)
     assert [r.event for r in read(log) if r.user == BOB] == EVENTS

@@ -1,4 +1,4 @@
-"""Short-lived keys, which are deleted after some minutes."""
+"""Short-lived keys, which are deleted within twenty minutes."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def test_state_in_a_snapshot_survives_any_damage_to_segments(log, injury):
         )
     assert repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES) == plan
     assert states_in(log) == expected
-    # The daemon starts on it and continues after the snapshot.
+    # The daemon starts with the repaired log and continues after the snapshot.
     store = LogStore(log.parent, MASTER, Turns(print, print), StoreListener(print, print))
     assert store.load({}).last_seq == last + plan.keyless
     store.start()

@@ -93,7 +93,7 @@ def test_users_in_a_snapshot_can_be_queried_without_hydrating_them(log):
     assert not users[ALICE].marked
 
 
-def test_a_damaged_snapshot_is_skipped_for_the_previous_one(log):
+def test_a_damaged_snapshot_is_skipped_in_favour_of_the_previous_one(log):
     take_snapshot(log, 5)
     take_snapshot(log, 9)
     newest = segments.list_snapshots(log)[-1]
@@ -110,14 +110,14 @@ def test_a_damaged_snapshot_is_skipped_for_the_previous_one(log):
         assert states(log)[0].snapshot_seq == 5
 
 
-def test_the_log_is_replayed_without_an_intact_snapshot(log):
+def test_the_whole_log_is_replayed_if_no_snapshot_is_intact(log):
     take_snapshot(log, 9)
     segments.list_snapshots(log)[-1].write_bytes(b"junk")
     loaded, folded = states(log)
     assert (folded, loaded.snapshot_seq) == (EXPECTED, 0)
 
 
-def test_a_snapshot_with_a_wrong_name_is_ignored(log):
+def test_a_snapshot_with_the_wrong_name_is_ignored(log):
     take_snapshot(log, 9)
     (path,) = segments.list_snapshots(log)
     path.rename(log / segments.snapshot_name(7))
@@ -147,7 +147,7 @@ def names(paths: Sequence) -> list[int]:
     return [segments.first_seq_of(path) for path in paths]
 
 
-def test_segments_outside_every_snapshot_are_retained(log):
+def test_segments_not_covered_by_a_snapshot_are_retained(log):
     assert retention.drop(log, before=9e12, most_bytes=1).segments == 0
     before = names(segments.list_segments(log))
     take_snapshot(log, 7)
@@ -188,7 +188,7 @@ def test_the_newest_segment_is_always_retained_and_writing_continues(log):
     assert states(log)[0].last_seq == len(EVENTS + OTHERS) + 1
 
 
-def test_a_log_without_its_beginning_or_a_snapshot_is_rejected(log):
+def test_a_log_without_its_first_segment_or_a_snapshot_is_rejected(log):
     first = segments.list_segments(log)[0]
     first.unlink()
     with pytest.raises(LogDamaged, match="event 1 expected"):

@@ -30,7 +30,7 @@ def in_session(events):
 
 
 class Reactor:
-    """Runs calls from other threads when the test asks for it."""
+    """Queues calls from other threads until the test runs them."""
 
     def __init__(self) -> None:
         self._calls: list = []
@@ -111,7 +111,7 @@ def open_stalled_store(tmp_path, reactor, disk) -> LogStore:
 
 
 class FailingDisk(Disk):
-    """Raises `error` from the calls that are named in `failing`."""
+    """Raises `error` from the calls named in `failing`."""
 
     def __init__(self, error: OSError) -> None:
         self.failing: set[str] = set()
@@ -184,7 +184,7 @@ def test_concurrent_appends_share_a_commit(tmp_path, reactor):
     disk = StallingDisk()
     store = open_stalled_store(tmp_path, reactor, disk)
     fired = []
-    for number, event in enumerate(EVENTS[1:4], 1):  # in one turn of the reactor
+    for number, event in enumerate(EVENTS[1:4], 1):  # in one reactor iteration
         store.append(ALICE, in_session([event]), number).addCallback(fired.append)
     reactor.run_until(disk.entered.is_set)
     for number, event in enumerate(EVENTS[4:], 4):  # while the sync runs

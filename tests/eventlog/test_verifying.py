@@ -1,4 +1,4 @@
-"""`log verify` reads everything and reports all the damage that it promises to find."""
+"""`log verify` reads the whole log and reports every kind of damage that it claims to detect."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Injuries to the log and to the machine below it, by name.
+"""Injuries to the log and to the machine that it is stored on.
 
-A usual test run repeats each as often as a few minutes allow; `make torture` repeats it as often as
-`docs/reliability.md` says.
+A normal test run repeats each for at most a few minutes; `make torture` repeats it as often as
+`docs/reliability.md` states.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.support.surviving import TORTURE
 
 @pytest.fixture
 def report(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[str], None]]:
-    """Collect lines about what was measured; `make torture` prints them."""
+    """Collect measurements; `make torture` prints them."""
     lines: list[str] = []
     yield lines.append
     if TORTURE:

@@ -1,4 +1,4 @@
-"""The daemon while its disk stalls or fails, and while the wall clock is set."""
+"""The daemon while its disk stalls or fails, and when the wall clock is set."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LagMonitor:
         self._thread.join()
 
 
-def test_the_daemon_stays_responsive_while_a_sync_stalls_and_acknowledges_nothing(stage, report):
+def test_the_daemon_stays_responsive_but_acknowledges_nothing_while_a_sync_stalls(stage, report):
     trigger = stage.directory / "trigger"
     environ = injected.environment(
         stage.state, "slow", "1", calls="fdatasync", slow=str(int(STALL_S * 1000)),
@@ -60,7 +60,7 @@ def test_the_daemon_stays_responsive_while_a_sync_stalls_and_acknowledges_nothin
     assert stage.send("/help")["reply"], "the disk does not stall yet"
     trigger.touch()
     monitor, began = LagMonitor(stage), time.monotonic()
-    # The first attempt gets no response until it is on record, so WeChat retries.
+    # The first attempt gets no response until it is recorded, so WeChat retries.
     reply = stage.send("/help")["reply"]
     took = time.monotonic() - began
     monitor.stop()
@@ -101,7 +101,7 @@ def faketime() -> str:
 
 @pytest.mark.alone
 @pytest.mark.parametrize("step", ["+1h", "-30s"])
-def test_a_wall_clock_step_moves_no_timer(stage, report, step):
+def test_a_wall_clock_step_affects_no_timer(stage, report, step):
     offset = stage.directory / "offset"
     offset.write_text("+0s\n")
     stage.start_model()
@@ -130,7 +130,7 @@ def test_a_wall_clock_step_moves_no_timer(stage, report, step):
 
 
 def stepped(stage: Stage, step: str) -> bool:
-    """Return whether the times in the daemon's log have jumped."""
+    """Return whether the timestamps in the daemon's log jump."""
     from datetime import datetime
 
     stamps = [

@@ -57,20 +57,20 @@ def sealed(segment: Segment) -> bytes:
 
 
 def read(data: bytes) -> Sequence[bytes] | None:
-    """Read a segment as startup reads the newest one of a log."""
+    """Read a segment as startup reads the newest one."""
     view = memoryview(data)
     header = framing.unpack_header(view)
     if header is None:
         return [] if len(data) <= framing.HEADER_BYTES else None
     if header.first_seq != HEADER.first_seq or header.version != HEADER.version:
-        return None  # the file name has another number
+        return None  # does not match the file name
     walk = framing.Walk(view, header)
     payloads = [bytes(frame.payload) for frame in walk]
     return None if isinstance(walk.tail, Damaged) else payloads
 
 
 class Verdict(NamedTuple):
-    """How many injuries were rejected, how many cut the tail, and which gave wrong records."""
+    """How many injuries were rejected, how many cut the tail, and which yielded wrong records."""
 
     rejected: int
     cut: int
@@ -110,7 +110,7 @@ def test_every_flipped_bit_in_a_sealed_segment_is_rejected(segment, report):
     assert read(data) == segment.payloads
     footer = len(segment.data)
     verdict = flip_each(data, segment.payloads, footer, read)
-    # A flip in the footer leaves every commit but no seal.
+    # A flip in the footer breaks the seal but loses no commit.
     assert verdict.wrong == []
     assert verdict.rejected == len(segment.data) * 8
     report(f"R6 sealed segment: {verdict.rejected:,} of {len(segment.data) * 8:,} flips rejected")

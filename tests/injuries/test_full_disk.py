@@ -1,4 +1,4 @@
-"""A full disk: a file system of 12 MB that is filled while the daemon runs on it."""
+"""A full disk: a 12 MB file system that fills up while the daemon runs on it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_full_disk_rejects_new_questions_and_recovers_automatically(small, rep
         assert time.monotonic() < deadline
     fill(small)
 
-    for _ in range(30):  # until the last page of the log is full, too
+    for _ in range(30):  # until the last page of the log is full as well
         reply = small.send("/chatgpt " + "长" * 600, "--user", "oOther")["reply"]
         if FULL in reply:
             break

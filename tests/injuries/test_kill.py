@@ -38,7 +38,7 @@ def test_a_killed_writer_loses_nothing(tmp_path, report):
 
 
 def test_the_harness_catches_early_acknowledgements(tmp_path, report):
-    """A check of the harness itself: it detects a writer that acknowledges too early."""
+    """Check the harness itself: it must detect a writer that acknowledges too early."""
     chance = random.Random(1)
     caught, tries = 0, 10
     for number in range(tries):
@@ -59,7 +59,7 @@ def test_the_harness_catches_early_acknowledgements(tmp_path, report):
 
 
 class Users:
-    """Concurrent users of the daemon; `replied` has the ids of the messages that got a reply."""
+    """Concurrent users of the daemon; `replied` holds the ids of the messages that got a reply."""
 
     def __init__(self, stage: Stage) -> None:
         webhook = peer.Webhook(url=f"http://127.0.0.1:{stage.port}/wx/main", token=TOKEN)
@@ -96,7 +96,7 @@ class Users:
                 return
 
 
-def test_a_killed_daemon_has_every_reply_it_sent_on_record(tmp_path, report):
+def test_a_killed_daemon_has_recorded_every_reply_it_sent(tmp_path, report):
     chance = random.Random(7)
     stage = Stage(tmp_path)
     stage.configure_log('segment_size = "16KiB"\nsnapshot_every = 300')

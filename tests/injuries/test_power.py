@@ -1,4 +1,4 @@
-"""Power cuts on real file systems: synced data survives, and nothing else may be relied on.
+"""Power cuts on real file systems: synced data survives, and nothing else is guaranteed.
 
 A file system on a loop device is shut down under the writer without flushing its journal, as in a
 power cut (`EXT4_IOC_SHUTDOWN` and `XFS_IOC_GOINGDOWN` have the same number). kill -9 cannot show
@@ -32,8 +32,8 @@ _SIZE_BYTES = {"ext4": 64 << 20, "xfs": 320 << 20}
 _MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
 _MOUNT = {"ext4": ["mount"], "xfs": ["mount", "-o", "nouuid"]}
 
-# In one process: the search for a free loop device opens the devices of other processes, and one
-# that was just released can then disappear under a file system that is being mounted on it.
+# Run in one process: the search for a free loop device opens those of other processes, and a
+# device that was just released can then disappear while a file system is being mounted on it.
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("loop devices")]
 
 
@@ -119,13 +119,13 @@ class Place:
         self._erased: set[str] = set()
 
     def cut(self) -> str:
-        """Run the workload and cut its power; return what is lost of the acknowledged events.
+        """Run the workload and cut its power; describe any loss of acknowledged events.
 
-        Half of the cuts happen while it writes, half while it is idle: then no later write can
+        Half of the cuts happen while it writes and half while it is idle, when no later write can
         carry its last ones to the device.
         """
         if self._chance.random() < 0.3:
-            # Unsynced writes of a killed process are all there until the cut.
+            # A killed process's unsynced writes stay in the page cache until the cut.
             with running(self.state_dir, *self._mutant) as killed:
                 killed.wait_for("ack")
                 time.sleep(self._chance.uniform(0.0, 0.02))
@@ -158,7 +158,7 @@ def test_a_power_cut_loses_no_acknowledged_events(disk, report):
 
 @pytest.mark.parametrize("mutant", ["no-sync", "no-directory-sync", "early"])
 def test_the_harness_catches_a_faulty_writer(disk, report, mutant):
-    """A check of the harness itself: it detects that each of these writers omits a step."""
+    """Check the harness itself: it must detect that each of these writers omits a step."""
     caught = 0
     for number in range(MUTANT_RUNS):
         place = Place(disk, f"state-{number}", seed=number, mutant=mutant)

@@ -18,7 +18,7 @@ from tests.support.surviving import TORTURE, lost, running
 
 APPENDS = 80
 STEP = 1 if TORTURE else 4
-"""A usual run makes only every fourth call fail in each way; it kills at every call."""
+"""A normal run makes only every fourth call fail in each way, but kills at every call."""
 
 pytestmark = pytest.mark.processes
 
@@ -83,8 +83,8 @@ def test_a_failed_call_never_causes_a_false_acknowledgement(tmp_path, report, wh
     more = {"calls": "write"} if what == "short" else {}
     outcomes = every_call(tmp_path, what, STEP, **more)
     assert [outcome for outcome in outcomes if outcome.wrong] == []
-    # It continues if it can, and else exits with 75 (or 1: the directory could never be created),
-    # without a traceback.
+    # It continues if it can. Otherwise it exits without a traceback: with 75, or with 1 if it
+    # cannot create the directory.
     assert {outcome.status for outcome in outcomes} <= {0, 1, 75}
     refusals = [outcome.last_line for outcome in outcomes if outcome.status == 1]
     assert all(line.startswith("refused: cannot create the directory") for line in refusals), (
@@ -98,7 +98,7 @@ def test_a_failed_call_never_causes_a_false_acknowledgement(tmp_path, report, wh
 
 @pytest.mark.parametrize("call", ["fdatasync", "fsync"])
 def test_a_failed_sync_is_never_retried(tmp_path, report, call):
-    """The kernel may have dropped the pages that failed, so the next success means nothing."""
+    """The kernel may have dropped the unsynced pages, so a later success means nothing."""
     outcomes = every_call(tmp_path, "eio", STEP, calls=call)
     assert [outcome for outcome in outcomes if outcome.wrong] == []
     statuses = [outcome.status for outcome in outcomes]

@@ -37,7 +37,7 @@ def small(tmp_path):
 
 
 def write_open_segment_of_format_2(log: Path, size: int) -> None:
-    """Write a segment of `size` bytes without a footer, as left by a crash of an old version."""
+    """Write a segment of `size` bytes without a footer, as if an old version had crashed."""
     keys = keyring_of(log)
     key = keys.make(injuries.ALICE)
     keys.write()

@@ -19,7 +19,7 @@ def text_of(html: str) -> str:
 
 
 @given(st.text(st.sampled_from("ab\n \"'#<&\t\\"), max_size=300))
-def test_highlighting_changes_no_character(source):
+def test_highlighting_changes_no_characters(source):
     assert text_of(highlighted(source, "python")) == source
 
 

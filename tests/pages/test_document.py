@@ -1,4 +1,4 @@
-"""Growing Markdown: the pieces it arrives in make no difference, and settled blocks stay."""
+"""Growing Markdown: how the text is split makes no difference, and settled blocks stay."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_different_text_starts_over():
 
 
 @given(text=TEXTS, cuts=st.lists(st.integers(0, 300)))
-def test_the_pieces_make_no_difference_to_split_blocks(text, cuts):
+def test_split_blocks_do_not_depend_on_the_pieces(text, cuts):
     growing = Document(max_open_chars=40)
     for cut in sorted(cuts):
         growing.update(text[:cut])

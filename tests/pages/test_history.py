@@ -79,7 +79,7 @@ def story_with(*questions: str, answer: str = ANSWER, **config) -> Story:
     return story
 
 
-def test_history_links_outlive_clear_if_configured():
+def test_history_links_outlive_clearing_if_configured():
     story = story_with("一？", links=cfg.Links(clear_ends_history=False))
     path = history_of(story)
     story.say("/clear")
@@ -108,7 +108,7 @@ def questions_in(body: str) -> list[str]:
         ("没有这个", []),
     ],
 )
-def test_a_search_finds_questions_and_answers_with_all_words(query, expected):
+def test_a_search_finds_turns_that_contain_all_its_words(query, expected):
     story = story_with("GPU 是什么？", "“天空”是什么颜色？", "<b> 怎么用？")
     from urllib.parse import quote
 
@@ -118,7 +118,7 @@ def test_a_search_finds_questions_and_answers_with_all_words(query, expected):
     assert (f"找到 {len(expected)} 个问答" in body) == bool(expected)
 
 
-def test_a_query_is_marked_and_kept_in_the_field_and_the_links():
+def test_matches_are_marked_and_the_query_stays_in_the_field_and_links():
     story = story_with(*[f"问题 {n} 的答案？" for n in range(3)])
     for n in range(30):
         if n % 3 == 0:

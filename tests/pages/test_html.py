@@ -147,7 +147,7 @@ def test_no_text_yields_active_or_remote_content(text):
     assert_harmless(to_html(text))
 
 
-def test_a_text_beyond_the_limit_is_shown_unrendered():
+def test_text_beyond_the_limit_is_shown_unrendered():
     text = "字。\n\n" * 30_000
     page = to_html(text)
     assert 'class="plain"' in page
@@ -202,7 +202,7 @@ def test_the_first_wall_lets_no_tag_through_for_any_text(text):
 
 
 def assert_harmless_tags(page: str) -> None:
-    """Assert that all tags are those of Markdown and formulas, with our own attributes."""
+    """Assert that every tag belongs to Markdown or a formula and has only our own attributes."""
     rest = TAG.sub("", page)
     assert "<" not in rest, rest
     assert "class=" not in CLASSES.sub("", page)
@@ -218,7 +218,7 @@ CLASSES = re.compile(
 )
 
 
-def test_text_in_a_formula_is_kept_and_swallows_nothing():
+def test_text_in_a_formula_is_kept_and_does_not_swallow_the_rest():
     page = to_html(r"当 $\text{a<b}$ 时，$\text{<!--}$ 后面的话还在")
     assert "a&lt;b" in page
     assert "&lt;!--" in page
@@ -226,7 +226,7 @@ def test_text_in_a_formula_is_kept_and_swallows_nothing():
 
 
 @pytest.mark.parametrize("name", ["formula", "page", "turn", "status", "code", "k turn"])
-def test_classes_of_the_page_are_stripped_from_elements(name):
+def test_page_classes_are_stripped_from_model_text(name):
     for tag in ("p", "span", "code", "td"):
         element = f'<{tag} class="{name}">a</{tag}>'
         assert "class" not in html._cleaner.clean(f"<table><tr>{element}</tr></table>")

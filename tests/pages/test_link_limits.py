@@ -1,4 +1,4 @@
-"""How often the links of one user may be used."""
+"""Rate limits on the links of one user."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_all_links_of_a_user_share_one_allowance(story):
     assert story.get(other).code == 200
 
 
-def test_unknown_links_take_no_memory(story):
+def test_unknown_links_use_no_memory(story):
     for number in range(50):
         assert story.get(f"/h/{'A' * 20}{number:02}").code == 404
     assert story.service.conversation.pages.limits._buckets == {}

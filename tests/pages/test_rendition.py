@@ -93,7 +93,7 @@ def test_a_reader_can_be_ahead_of_other_readers():
 @pytest.mark.parametrize(
     "position", ["", ".", "0.1.x", "0." * 40, "0.²", "0.-1", "9.9.9.9.9.9", "x"]
 )
-def test_an_invalid_position_leads_to_the_full_answer(position):
+def test_an_invalid_position_gets_the_full_answer(position):
     reader = Reader()
     now = rendition_of(["一", "二"])
     reader.take(now.since(position))

@@ -234,7 +234,7 @@ def test_polling_delivers_the_same_answer_as_events():
     assert shown == blocks_of(story.get(path).body)
 
 
-def test_a_poll_without_news_waits_before_it_returns():
+def test_a_poll_without_updates_waits_before_it_returns():
     story, path = late(answer_at(90, ANSWER))
     position = re.search(r'data-position="([^"]+)"', story.get(path).body).group(1)
     reader = Reader(story, f"{path}/poll?position={position}")
@@ -271,7 +271,7 @@ def test_a_settled_block_changed_by_later_text_is_sent_again():
     assert "https://example.com/doc" in assembled(reader.updates)[0]
 
 
-def test_a_stalled_reader_is_sent_nothing_more_and_finally_dropped():
+def test_a_stalled_reader_is_sent_nothing_more_and_eventually_dropped():
     story, path = late(streamed(110, [f"第 {n} 句。" for n in range(300)], first_s=1))
     reader = Reader(story, f"{path}/events")
     story.advance(1)
@@ -367,7 +367,7 @@ def test_only_the_new_part_of_a_growing_block_is_sent():
 
 
 def raw(story: Story, path: str, accepted: str) -> tuple[Headers, bytes]:
-    """Return the headers and the body as sent, before a client unpacks them."""
+    """Return the headers and the body as sent, without decompressing it."""
     agent, responses = story._wechat_http._agent, []
     sent = agent.request(b"GET", f"{URL}{path}".encode(), Headers({"accept-encoding": [accepted]}))
     body: list[bytes] = []
@@ -422,7 +422,7 @@ def thoughtful(*, show: bool, words: str = "", path=None) -> tuple[Story, str]:
     )
 
 
-def test_thoughts_can_be_unfolded_if_the_operator_allows_it():
+def test_thoughts_can_be_expanded_if_the_operator_allows_it():
     story, path = thoughtful(show=True)
     details = thoughts_in(story.get(path).body)
     assert "先想&lt;b&gt;一想" in details

@@ -72,7 +72,7 @@ def test_a_conversation_works(stage, litellm):
     assert "good" in stage.wxgpt("doctor").stdout
 
 
-def test_a_slow_answer_arrives_with_the_second_attempt(stage, litellm):
+def test_a_slow_answer_arrives_on_the_second_attempt(stage, litellm):
     sent = talk(stage, litellm, "slow")
     assert sent["reply"] == "慢慢来。"
     assert [attempt["result"] for attempt in sent["attempts"]] == ["timeout", "reply"]
@@ -94,7 +94,7 @@ def test_an_unknown_model_is_reported(stage, litellm):
 def outcome(stage, sent) -> str:
     """Return the final reply to a question.
 
-    This server takes some seconds to reject a request, so retries continue after the window.
+    This server takes a few seconds to reject a request, so retries continue after the window.
     """
     assert not sent["fault"]
     return stage.send("继续")["reply"] if "也可以在这里看" in sent["reply"] else sent["reply"]

@@ -1,4 +1,4 @@
-"""Conversations with llama.cpp's server: real inference with a model of random weights."""
+"""Conversations with llama.cpp's server: real inference with randomly initialised weights."""
 
 from __future__ import annotations
 

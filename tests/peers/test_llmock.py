@@ -1,4 +1,4 @@
-"""Our client, judged by llmock: every fault it can inject, and what users see of each.
+"""Our client, judged by llmock: every fault it can inject, and what users see after each.
 
 llmock is a third-party chaos server that also reports how a client handled each fault.
 """

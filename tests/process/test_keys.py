@@ -11,7 +11,7 @@ def test_the_link_key_is_created_once(tmp_path, logged):
     assert logged() == []
 
 
-def test_a_missing_link_key_is_replaced_with_an_error_in_the_log(tmp_path, logged):
+def test_a_missing_link_key_is_replaced_and_an_error_is_logged(tmp_path, logged):
     write(tmp_path / "log", conversation(1))
     former = link_key(tmp_path)
     (tmp_path / "keys" / "links").unlink()

@@ -1,4 +1,4 @@
-"""The limit on log lines that other people can cause."""
+"""The limit on log lines that outsiders can trigger."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lines():
     return Lines()
 
 
-def test_only_the_first_line_of_a_kind_is_written_and_the_others_are_counted(lines):
+def test_only_the_first_line_of_a_kind_is_written_and_the_rest_are_counted(lines):
     for number in range(1_000):
         lines.log.warn("refused {number}", number=number, bounded_as="refused")
     assert lines.written == ["refused 0"]

@@ -68,7 +68,7 @@ def test_a_failure_and_its_traceback_are_one_json_object():
     assert "ValueError: why" in json.loads(line)["message"]
 
 
-def test_libraries_log_nothing_below_warnings(line_of):
+def test_libraries_log_nothing_below_warning_level(line_of):
     assert line_of("text", "twisted.web", who="a", line="b") == ""
     assert line_of("text", "twisted.web", level="warn", who="a", line="b")
 

@@ -113,7 +113,7 @@ def test_every_request_on_a_connection_has_its_own_deadline(clock):
 
 def test_a_peer_that_does_not_read_its_response_is_cut_off(clock):
     protocol, transport = connect(site(clock))
-    transport.loseConnection = lambda: None  # which waits for the peer to read
+    transport.loseConnection = lambda: None  # as if it waited for the peer to read
     protocol.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     clock.pump([1.0] * 61)
     assert transport.aborted
@@ -248,7 +248,7 @@ def test_an_idle_connection_gives_way_to_a_new_one(clock):
     assert len(server._channels) == 3
 
 
-def test_the_longest_silent_connection_gives_way_first(clock):
+def test_the_connection_that_was_silent_longest_gives_way_first(clock):
     server = site(clock)
     silent = connect(server, "127.0.0.1")[1]
     clock.advance(0.1)

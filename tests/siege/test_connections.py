@@ -48,7 +48,7 @@ def test_320_readers_do_not_crowd_wechat_out_of_300_connections(siege):
     assert "full: " in siege.stage.said()
 
 
-def test_a_genuine_message_is_answered_with_a_limit_of_64_files(siege):
+def test_a_genuine_message_is_answered_despite_a_limit_of_64_files(siege):
     siege.start(extra=WINDOW, max_files=64)
     readers = follow(growing_answer(siege, "mallory"), 60)
     with siege.under("60 readers, 64 files"):
@@ -59,7 +59,7 @@ def test_a_genuine_message_is_answered_with_a_limit_of_64_files(siege):
         reader.close()
 
 
-def test_forged_posts_write_a_bounded_log(siege):
+def test_forged_posts_cause_a_bounded_number_of_log_lines(siege):
     siege.start()
     webhook = f"http://127.0.0.1:{siege.stage.port}/wx/main"
     missing = f"http://127.0.0.1:{siege.stage.port}/wx/main/"

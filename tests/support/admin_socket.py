@@ -13,7 +13,7 @@ from tests.support.story import Story
 
 
 class AdminSocket:
-    """Serves the admin resources of `story` at `path`; its clock does not advance meanwhile."""
+    """Serves the admin resources of `story` at `path`, without advancing its clock."""
 
     def __init__(self, story: Story, path: Path) -> None:
         stub = StubTreq(story.service.admin)

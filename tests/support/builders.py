@@ -1,4 +1,4 @@
-"""Values with everything that a test does not care about filled in."""
+"""Test values with defaults for everything that a test does not care about."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DAY_S = 86_400.0
 
 
 def filled(template: str, **values: Any) -> str:
-    """Return a text of the catalogue as a user sees it."""
+    """Return a text from the catalogue as a user sees it."""
     return template.format_map({"tap": taps.Placeholder(), **values})
 
 

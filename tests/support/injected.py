@@ -14,7 +14,7 @@ import pytest
 
 @cache
 def library(name: str = "injected") -> Path:
-    """Return the library to preload, built from NAME.c; skip the test without a C compiler."""
+    """Build the library to preload from NAME.c; skip the test if there is no C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no C compiler to build the injection")
@@ -37,6 +37,6 @@ def variables(below: Path, what: str, at: str, **more: str) -> dict[str, str]:
 
 def environment(below: Path, what: str, at: str, **more: str) -> dict[str, str]:
     """Return the environment of a process with these variables."""
-    # Coverage writes its data with system calls of its own, which would be injured too.
+    # Coverage's own system calls would be injured too.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
     return {**inherited, "LD_PRELOAD": str(library()), **variables(below, what, at, **more)}

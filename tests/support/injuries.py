@@ -1,4 +1,4 @@
-"""Injuries of a log as functions of its bytes, and logs to injure."""
+"""Injuries to a log as functions of its bytes, and logs to injure."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LIFE_S = 1_200.0
-"""How long the file keeps a key at most."""
+"""The longest that the file keeps a key."""
 
 
 class MemoryShortLivedKeys:

@@ -16,7 +16,7 @@ from wxgptd.ports.store import InSession
 
 
 class MemoryStore:
-    """Implements `wxgptd.ports.store.EventStore`; what it stores has been through the codec."""
+    """Implements `wxgptd.ports.store.EventStore`; events pass through the codec."""
 
     def __init__(self) -> None:
         self.keys = Keyring(Path("/nowhere/keys"), b"m" * 32)

@@ -14,7 +14,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 @dataclass
 class Step:
-    """At `at_s` after the request: send `data`, or end the response, or hang up."""
+    """At `at_s` after the request, send `data`, and optionally end the response or hang up."""
 
     at_s: float
     data: bytes = b""

@@ -13,7 +13,7 @@ from wxgptd.outbound.client import IdentityAgent
 
 
 class Outside(Resource):
-    """Passes each request to the resource of the host that it was sent to."""
+    """Routes each request to the resource for its host."""
 
     isLeaf = True
 

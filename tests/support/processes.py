@@ -170,14 +170,14 @@ class Stage:
         return json.loads(done.stdout)
 
     def say(self, text: str, user: str) -> str:
-        """Deliver `text` like WeChat, without starting a command; return the reply to one attempt.
+        """Deliver `text` as WeChat does, in one attempt and without a command; return the reply.
 
-        Returns "" for an empty reply or "success". Raises OSError if no reply came in time.
+        Returns "" for an empty reply or "success". Raises OSError if no reply comes in time.
         """
         return self._deliver(messages.text_message(text), user)
 
     def show(self, url: str, user: str) -> str:
-        """Deliver a picture like WeChat, with up to `peer.ATTEMPTS` attempts; return the reply."""
+        """Deliver a picture as WeChat does, in up to `peer.ATTEMPTS` attempts; return the reply."""
         fields = messages.image_message(url)
         for _ in range(peer.ATTEMPTS):
             with contextlib.suppress(OSError):

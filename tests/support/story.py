@@ -69,7 +69,7 @@ def safe_account(**more: Any) -> cfg.Account:
 
 
 class Sent:
-    """A message that was sent, and its attempts so far."""
+    """A sent message and its attempts so far."""
 
     def __init__(self, delivery: Deferred[peer.Delivery]) -> None:
         self.attempts: list[peer.Attempt] = []
@@ -166,7 +166,7 @@ class Story:
         return execute(work)
 
     def through_proxy(self, proxy: str) -> StubTreq:
-        """Record the proxy, and return the client that is used without one."""
+        """Record the proxy, and return the client used without a proxy."""
         self.proxies.append(proxy)
         return self._model_http
 
@@ -305,7 +305,7 @@ class Story:
 
 
 class _Handle:
-    """The store as one incarnation uses it: once that has crashed, its appends have no effect."""
+    """The store as one incarnation uses it; after a crash, its appends have no effect."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
@@ -348,7 +348,7 @@ class _Current:
 
 
 class _Queued:
-    """A request accepted by the kernel but not read yet; it stays even if its peer hangs up."""
+    """A request accepted by the kernel but not read yet, queued even if its peer hangs up."""
 
     def __init__(self, args: Any, kwargs: Any) -> None:
         self._request = args, kwargs

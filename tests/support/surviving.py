@@ -89,7 +89,7 @@ class Run:
         """Wait until it ends; return its exit status."""
         deadline = time.monotonic() + PATIENCE_S
         while not self._ended:
-            _ = self.lines  # empty the pipe, or it blocks
+            _ = self.lines  # drain the pipe, or the workload blocks
             assert time.monotonic() < deadline, "it hangs"
             time.sleep(0.002)
         if self._status is None:
@@ -106,7 +106,7 @@ class Run:
 def running(
     state_dir: Path, *options: str, injury: Mapping[str, str] | None = None
 ) -> Iterator[Run]:
-    """Run a workload that is killed at the end of the block at the latest."""
+    """Run a workload, and kill it at the end of the block if it is still running."""
     run = Run(state_dir, *options, injury=injury)
     try:
         yield run
@@ -115,10 +115,10 @@ def running(
 
 
 def lost(state_dir: Path, acknowledged: int, erased: Iterable[str] = (), snapshot: int = 0) -> str:
-    """Return what is lost or wrong in a log with so many acknowledged events; "" if nothing is.
+    """Return what is lost or wrong in a log with `acknowledged` events, or "" if nothing is.
 
-    Loads the log as the daemon does, which must not find damage, and reads every record. No keys of
-    `erased` users may be left, and the snapshot must be of event `snapshot` or later.
+    Loads the log as the daemon does and reads every record; neither may find damage. No keys of
+    `erased` users may be left, and the snapshot must cover event `snapshot`.
     """
     directory = segments.log_directory(state_dir)
     try:

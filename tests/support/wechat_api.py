@@ -1,4 +1,4 @@
-"""A fake api.weixin.qq.com for customer service messages: counts calls, fails like the real one.
+"""A fake of WeChat's customer service API that counts calls and fails like the real one.
 
 Sources: WeChat's "Get stable access token", "Customer service message" and its list of errcodes.
 """

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 SYSTEM_PYTHON = "/usr/bin/python3"
-"""A booted systemd has this interpreter, but not the one of a developer's environment."""
+"""The booted machine has this interpreter, but not the one in a developer's environment."""
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
@@ -48,7 +48,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wheel_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a virtual environment with the wheel; skip the test without a package index."""
+    """Return a virtual environment with the wheel; skip the test if no package index responds."""
     python = SYSTEM_PYTHON if _can_make_environments(SYSTEM_PYTHON) else sys.executable
 
     def install(directory: Path) -> None:

@@ -2,8 +2,8 @@
 
     python -m tests.support.workload STATE_DIR [--appends N] [--rest] [--mutant NAME]
 
-It continues where the log ends. The content of event number n follows from n, so a reader of the
-log can verify it. Segments are small; snapshots, retention and erasure are frequent.
+It continues where the log ends. The content of event number n depends only on n, so a reader of
+the log can verify it. Segments are small; snapshots, retention and erasure are frequent.
 
 Prints `ack N` when all events up to N are acknowledged, `erased REFERENCE` when the user with that
 reference is erased, and finally `done`. With `--rest`, it erases a user at the end, takes a
@@ -47,7 +47,7 @@ class NoSync(Disk):
 
 
 class NoDirectorySync(Disk):
-    """Treats every new name as durable."""
+    """Treats every new directory entry as durable."""
 
     def sync_directory(self, descriptor: int) -> None:
         pass
@@ -59,7 +59,7 @@ MUTANTS = (*DISKS, "early")
 
 
 def event(seq: int) -> e.Event:
-    """Return event number `seq`, if it is not an erasure."""
+    """Return event number `seq`, assuming that it is not an erasure."""
     return e.MessageDeclined(
         at=1_000.0 * seq,
         delivery=DeliveryKey(f"d{seq}"),

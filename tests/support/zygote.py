@@ -1,8 +1,8 @@
 """Start workloads by forking a process that has imported everything: 10 ms instead of 300 ms.
 
 The injury tests start a workload a thousand times, and starting an interpreter would take longer
-than the injury. A zygote is a process of this module: a test sends it a request over a socket, it
-forks, and the child is the workload.
+than the injury. A zygote is a process that runs this module: a test sends it a request over a
+socket, it forks, and the child becomes the workload.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 MAX_REQUEST_BYTES = 65_536
 NICENESS = 5
-"""The injury tests are many and never wait, so tests that watch a clock take precedence."""
+"""The many injury tests keep the CPU busy, so time-sensitive tests take precedence."""
 
 
 class Zygote:
@@ -46,7 +46,7 @@ class Zygote:
             return self._reply()
 
     def wait(self, pid: int) -> int:
-        """Return the exit status of a workload that has ended, -9 for one that was killed."""
+        """Return the exit status of a workload that has ended, or -9 if it was killed."""
         with self._turn:
             self._connection.send(json.dumps({"wait": pid}).encode())
             return self._reply()
@@ -61,14 +61,14 @@ class Zygote:
 
 @cache
 def zygote(preloaded: str = "") -> Zygote:
-    """Return this process's zygote whose children run with the library `preloaded`."""
-    # Coverage writes its data with system calls of its own, which would be injured too.
+    """Return this process's zygote, whose children preload the library `preloaded`."""
+    # Coverage's own system calls would be injured too.
     environ = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
     return Zygote({**environ, "LD_PRELOAD": preloaded} if preloaded else environ)
 
 
 def _serve(connection: socket.socket) -> None:
-    """Fork for each request; return in the child, or at the end of the connection."""
+    """Fork for each request and return in the child; exit when the connection closes."""
     while True:
         data, descriptors, _, _ = socket.recv_fds(connection, MAX_REQUEST_BYTES, 1)
         if not data:

@@ -78,7 +78,7 @@ def install(machine: Machine, environment: Path) -> None:
 
 
 def certify(root: Path) -> None:
-    """Create an authority that the machine trusts and its certificate for `model.test`."""
+    """Create a CA that the machine trusts and a certificate from it for `model.test`."""
     now = datetime.now(UTC)
 
     def name_of(name: str) -> x509.Name:

@@ -1,7 +1,7 @@
 """A machine with its own real systemd and a copy-on-write view of this machine's files.
 
 It boots in a container (systemd-nspawn) on an overlay of `/`, and its changes are discarded with
-it. Its only network is its own loopback.
+it. Its only network interface is loopback.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BOOT_WITHIN_S = 120.0
 
 
 class CannotBoot(Exception):
-    """systemd cannot be booted here"""
+    """systemd cannot be booted on this machine."""
 
 
 class Machine:
@@ -54,7 +54,7 @@ class Machine:
         journal = etc / "systemd/journald.conf.d"
         journal.mkdir(parents=True, exist_ok=True)
         (journal / "all.conf").write_text("[Journal]\nStorage=volatile\nRateLimitBurst=0\n")
-        # Nothing here needs a login manager, and there is no network for the network services.
+        # No test needs a login manager, and the network services would have no network.
         for unit in ("systemd-resolved", "systemd-networkd", "systemd-timesyncd", "systemd-logind"):
             link = etc / "systemd/system" / f"{unit}.service"
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ class Machine:
         )
 
     def run_before_boot(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on its files, with the network of the host."""
+        """Run a command in its file system, with the host's network."""
         return subprocess.run(
             ["systemd-nspawn", "-q", "-D", str(self.root), "--register=no", "--keep-unit", "--pipe",
              "--resolv-conf=off", f"--machine={self._name}", *(f"-E{name}={value}" for name, value in os.environ.items()
@@ -117,7 +117,7 @@ class Machine:
         )  # fmt: skip
 
     def entered(self, *command: str) -> Sequence[str]:
-        """Return the command for the host that runs `command` in it."""
+        """Return the host command that runs `command` in it."""
         environ = [
             "env",
             "-i",

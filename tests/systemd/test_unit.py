@@ -40,7 +40,7 @@ def test_only_root_can_read_the_configuration_and_its_secrets(running):
     assert "canary" not in environ + running.journal()
 
 
-def test_a_credential_needs_one_line_in_the_unit(unit):
+def test_a_credential_needs_only_one_line_in_the_unit(unit):
     (unit.machine.root / "srv/key").write_text("sk-canary-key\n")
     unit.override("[Service]\nLoadCredential=model-key:/srv/key\n")
     unit.configure(CONFIG.replace('"sk-canary-key"', '"credential:model-key"'))
@@ -200,7 +200,7 @@ def test_wxgpt_commands_work_while_the_unit_runs(running):
     assert running.wxgpt("log", "verify").returncode == 0
 
 
-def test_init_leads_from_a_bare_machine_to_an_answer(unit):
+def test_init_takes_a_bare_machine_to_its_first_answer(unit):
     """The commands in the README, except those for the web server and WeChat itself."""
     machine = unit.machine
     machine.run(
