@@ -1,6 +1,6 @@
 """Shell completion of option values, from the configuration, the daemon and the kinds of events.
 
-A shell asks at every keystroke, so a failure yields no completions and no message.
+Completion must not disturb the prompt, so a failure yields no completions and no message.
 """
 
 from __future__ import annotations

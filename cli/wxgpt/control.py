@@ -34,7 +34,7 @@ class _Connection(http.client.HTTPConnection):
 def request(
     method: str, path: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S
 ) -> tuple[int, Result]:
-    """Send the daemon a request; return the status and the JSON of its response.
+    """Send the daemon a request; return the status and the parsed JSON of its response.
 
     Raises:
         Unreachable: no daemon is running, or this user may not connect to it.
@@ -106,7 +106,7 @@ def require_known_user(account: str, openid: str) -> None:
 
 
 def reload(path: Path, text: str, *, dry: bool = False) -> Json:
-    """Send the daemon a configuration; return what it changes (or would), or its `faults`.
+    """Send the daemon a configuration; return the changes (made, or only planned) or `faults`.
 
     Raises:
         UsageFailure: the configuration is too large.

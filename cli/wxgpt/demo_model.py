@@ -1,8 +1,8 @@
 """The demo model: an OpenAI-compatible server that needs no model.
 
-It streams filler, in Chinese or English like the question, at the pace and length that the question
-asks for (`8 秒`, `8s`, `600 字`). Each answer states that it is from the demo model, how many
-turns of context it received, and the question.
+It streams filler in the question's language (Chinese or English), for as many seconds or characters
+as the question asks for (`8 秒`, `8s`, `600 字`). Each answer states that it is from the demo
+model, how many turns of context it received, and the question.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CHARS = re.compile(r"(\d+)\s*(?:个?字|chars\b|characters\b)", re.IGNORECASE)
 
 
 class _Words(NamedTuple):
-    """What the model says in one language; `question` and `turns` are filled in."""
+    """The model's texts in one language; `head` is a template for `question` and `turns`."""
 
     head: str
     sentences: tuple[str, ...]
@@ -64,14 +64,14 @@ _ENGLISH = _Words(
         "You asked: {question}\n\n"
     ),
     sentences=(
-        "WeChat waits five seconds, hangs up and asks again, three times in all.",
-        "A model needs half a minute for a decent answer.",
-        "wxgptd joins the three requests on one answer: one model call.",
-        "What is complete within fifteen seconds appears in the chat.",
-        "For the rest, the reply has a link to a page.",
+        "WeChat waits five seconds, hangs up and tries again, three times in all.",
+        "A model often needs half a minute for a decent answer.",
+        "wxgptd serves all three requests from one answer, with one model call.",
+        "What is written within fifteen seconds appears in the chat.",
+        "For the rest, the reply links to a page.",
         "On that page the answer appears as it is written.",
         "Every event is on disk before anything leaves the machine.",
-        "So a crash loses nothing: the answer goes on after a restart.",
+        "So a crash loses nothing: the answer continues after a restart.",
     ),
     end="(end of the demonstration)",
     offer="\n\nReply “继续” for more.",
@@ -82,7 +82,7 @@ _CHINESE_CHARACTER = re.compile("[\u4e00-\u9fff]")
 
 
 def plan(messages: Packed) -> tuple[str, float]:
-    """Return the answer to `messages`, and how many seconds to take over it."""
+    """Return the answer to `messages`, and how many seconds it takes to write."""
     conversation = [message for message in messages if isinstance(message, dict)]
     questions = (message for message in reversed(conversation) if message.get("role") == "user")
     question = next((str(message.get("content")) for message in questions), "")
@@ -100,7 +100,7 @@ def plan(messages: Packed) -> tuple[str, float]:
     answer = f"{words.head.format(turns=turns, question=question)}{body}\n{words.end}"
     if not 0 < limit < len(answer):
         return answer, duration_s
-    # Complete sentences and an offer of more: a model is asked for these along with the limit.
+    # Complete sentences and an offer of more: the request that sets the limit asks for both.
     short = answer[: max(limit - len(words.offer), 0)].rpartition(words.stop)[0]
     short = f"{short}{words.stop}{words.offer}" if short else words.offer
     return short, duration_s * len(short) / len(answer)

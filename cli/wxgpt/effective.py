@@ -18,7 +18,7 @@ DEFAULT = "default"
 
 
 class Value(NamedTuple):
-    """One key's value, ready for JSON. `source` is `default`, the file, or what the file names."""
+    """One key's value, ready for JSON. `source` is `default`, the file, or a secret's reference."""
 
     key: str
     value: Given
@@ -41,7 +41,7 @@ def _values(key: str, value: Given, raw: Given, path: str) -> Iterator[Value]:
 
 
 def _masked(value: Given, name: str = "") -> Given:
-    """Return `value` with likely secrets masked: URLs' queries, and keys that suggest a secret.
+    """Return `value` with likely secrets masked: URL queries, and values with suspicious keys.
 
     `name` is the value's key in a table that is passed through unchanged.
     """

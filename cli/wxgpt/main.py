@@ -1,4 +1,4 @@
-"""The commands by name, and the one error boundary.
+"""The commands by name, and the single error boundary.
 
 A command's module is imported when the command runs, and heavy imports are deferred until they
 are needed, so that `wxgpt --help` and `wxgpt tail` start quickly.
@@ -26,8 +26,8 @@ COMMANDS = {
     "check": "Check the configuration.",
     "send": "Send one message the way WeChat does.",
     "chat": "Chat with the daemon at a prompt, as a WeChat user would.",
-    "tail": "Show the log's events, and follow them.",
-    "replay": "Show the state at any time, or resend logged messages.",
+    "tail": "Show the log's events; with -f, follow new ones.",
+    "replay": "Show past state, or resend logged messages.",
     "sessions": "List, show and stop sessions.",
     "users": "List, block and allow users.",
     "forget": "Erase a user and all their messages.",
@@ -123,11 +123,11 @@ def _wants_color(given: str, environ: Mapping[str, str]) -> bool | None:
 
 
 def main() -> NoReturn:
-    """Run the command line, and turn every failure into a sentence and an exit status."""
+    """Run the command line, and turn every failure into a message and an exit status."""
     debug = "--debug" in sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A terminal that cannot show Chinese is no reason to fail.
+            # Do not fail on a terminal that cannot show Chinese.
             stream.reconfigure(errors="backslashreplace")
     try:
         status = cli.main(prog_name="wxgpt", standalone_mode=False)

@@ -27,7 +27,7 @@ TIME_FORMS = "10m, 2h, 3d, yesterday, today, 2026-01-31, 2026-01-31T08:00:00+08:
 
 
 def output_option(*formats: str) -> Callable[[F], F]:
-    """Add `-o FORMAT`, and `--json` for short."""
+    """Add `-o FORMAT` and its shorthand `--json`."""
     short = "json" if "json" in formats else "ndjson"
 
     def add(function: F) -> F:
@@ -147,7 +147,7 @@ def open_log() -> Log:
 
 
 def print_log_start(log: Log) -> None:
-    """Print where the log begins, unless that is at event 1."""
+    """Print a note if the log does not begin at event 1."""
     from wxgptd.eventlog import segments
 
     first = segments.begins_at(log.directory)
@@ -184,7 +184,7 @@ def open_keys(state_dir: Path) -> Keyring:
 
 
 def master_key(state_dir: Path) -> bytes:
-    """Return the master key, from where the daemon would read it.
+    """Return the master key, read from the same place as the daemon reads it.
 
     Raises:
         NoMasterKey: it cannot be read.
@@ -233,7 +233,7 @@ def configured_master_key() -> bytes | None:
 def writing_as_daemon(state_dir: Path) -> Iterator[None]:
     """Ensure that files written to the state directory inside the block belong to the daemon.
 
-    Root may write there: its new files are given to the directory's owner afterwards.
+    If root writes there, its new files are given to the directory's owner afterwards.
 
     Raises:
         UsageFailure: this user is neither the directory's owner nor root.
@@ -251,7 +251,7 @@ def writing_as_daemon(state_dir: Path) -> Iterator[None]:
     if owner != os.geteuid():
         name = _user_name(owner)
         raise UsageFailure(
-            f"{state_dir} belongs to {name}: the daemon cannot use what another user writes there",
+            f"{state_dir} belongs to {name}: the daemon cannot use files written by others",
             hint=f"sudo wxgpt ... (or sudo -u {name} wxgpt ...)",
         )
     yield
@@ -287,7 +287,7 @@ def pick_account(config: Config, name: str | None) -> tuple[str, Account]:
     """Return the account with that name, or the only account if `name` is None.
 
     Raises:
-        UsageFailure: there is no such account, or a name is needed to choose.
+        UsageFailure: there is no such account, or `name` is None and there are several.
     """
     names = ", ".join(config.account)
     if name is None:
@@ -334,7 +334,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def parse_time(text: str, now: float) -> float:
-    """Return the point in time that `text` names, in seconds since the epoch.
+    """Parse a point in time, and return it in seconds since the epoch.
 
     Raises:
         ValueError: it is not a time.

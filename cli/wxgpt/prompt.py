@@ -1,7 +1,7 @@
-"""Lines from a terminal while the reactor runs, without a thread that ^C could not interrupt.
+"""Read lines from a terminal while the reactor runs, without a thread that ^C cannot interrupt.
 
-The terminal is read when it is readable, and stays in blocking mode: standard output writes to the
-same terminal, which Twisted's own StandardIO would also make non-blocking.
+The terminal is read only when it is readable, and stays in blocking mode. Twisted's own StandardIO
+would make it non-blocking, and with it standard output, which is the same terminal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wxgptd.untyped import Reactor
 
 @implementer(IReadDescriptor)
 class Prompt:
-    """Asks for lines, one at a time, and keeps lines that are typed ahead."""
+    """Prompts for lines, one at a time, and keeps lines that were typed ahead."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor

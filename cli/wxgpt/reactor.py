@@ -1,4 +1,4 @@
-"""Run a coroutine in Twisted's reactor: the only place in the CLI that uses the global reactor."""
+"""Run a coroutine in Twisted's global reactor, which nothing else in the CLI uses."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run(work: Callable[[Reactor], Coroutine[Result, Result, T]]) -> T:
         reactor.run(installSignalHandlers=True)
     finally:
         for number, handler in zip(handled, previous, strict=True):
-            signal.signal(number, handler)  # so that later code can be interrupted
+            signal.signal(number, handler)  # so that ^C interrupts later code
     if interrupted:
         raise KeyboardInterrupt
     if not ended:

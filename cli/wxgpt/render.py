@@ -13,7 +13,7 @@ import click
 from wxgptd.untyped import JsonView
 
 _ACTED_ON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that JSON may contain unescaped and a terminal would act on: C1 and bidi controls."""
+"""Characters that JSON allows unescaped but a terminal acts on: C1 and bidi controls."""
 
 
 def dumps(said: object) -> str:
@@ -30,13 +30,13 @@ def rfc3339(at: float) -> str:
 
 
 def clock_time(at: float, *, utc: bool) -> str:
-    """Return a time for people, in the operator's own zone or in UTC."""
+    """Return a short date and time, in the operator's time zone or in UTC."""
     moment = datetime.fromtimestamp(at, UTC)
     return f"{moment if utc else moment.astimezone():%m-%d %H:%M:%S}"
 
 
 def printable(text: str) -> str:
-    """Return `text` on one line, without characters that a terminal would act on."""
+    """Return `text` on one line, with spaces for unprintable characters."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
@@ -71,7 +71,7 @@ def fsync(times: JsonView) -> str:
 
 
 def spent(costs: Mapping[str, float]) -> dict[str, float]:
-    """Return the costs that are not zero."""
+    """Return the non-zero costs."""
     return {name: cost for name, cost in costs.items() if cost}
 
 
@@ -79,14 +79,14 @@ _TAP = re.compile(r'<a href="weixin://bizmsgmenu[^"]*">([^<]*)</a>')
 
 
 def with_taps_shown(reply: str) -> str:
-    """Return `reply` as a phone shows it: taps in [brackets], blue on a colour terminal."""
+    """Return `reply` as a phone shows it, with taps in [brackets], blue on a colour terminal."""
     return _TAP.sub(
         lambda match: click.style(f"[{match.group(1)}]", fg="blue", underline=True), reply
     )
 
 
 def multiline(text: str) -> str:
-    """Return `text` with its line breaks, without characters that a terminal would act on."""
+    """Return `text` with its line breaks, and spaces for other unprintable characters."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
@@ -115,6 +115,6 @@ def shorten(text: str, width: int) -> str:
 
 
 def pad(text: str, width: int) -> str:
-    """Return `text` in exactly `width` columns."""
+    """Return `text` cut or padded to exactly `width` columns."""
     text = shorten(text, width)
     return text + " " * (width - columns(text))

@@ -18,7 +18,7 @@ to do. Tracebacks are shown only with --debug. `wxgpt tail | head` exits with 0 
 
 wxgptd, the daemon:
     0  stopped on request
-    1  failure, such as a port that is in use
+    1  failure, such as a port already in use
     4  configuration error; systemd does not restart it
     5  log damaged; systemd does not restart it
    75  the log can no longer be written; systemd restarts the daemon, which recovers the log
@@ -53,7 +53,7 @@ Data goes to standard output, everything else (hints, warnings, prompts) to stan
 Names in JSON keep their meaning within a version; CHANGES.md lists those that a new version
 renames. New names may be added at any time.
 
-Colour is for terminals: --color auto|always|never; NO_COLOR and CLICOLOR_FORCE are respected.
+Colour is used on terminals: --color auto|always|never; NO_COLOR and CLICOLOR_FORCE are respected.
 Commands prompt only on a terminal; otherwise they fail and name the missing option. A destructive
 command says what it will do and asks for confirmation: -y confirms, --dry-run only shows it.
 """,

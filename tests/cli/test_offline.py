@@ -525,7 +525,7 @@ forward = "https://old.example.com/?key=secret"
         (
             ["--message", "继续"],
             [
-                "first: the next part of an answer, if this user has one with more; otherwise",
+                "first: the next part of the last answer, if there is one; otherwise",
                 "in a session: a question for the model",
                 HELD_BACK,
                 "outside a session: nothing; WeChat gets `success`",

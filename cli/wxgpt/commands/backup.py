@@ -14,9 +14,9 @@ from wxgpt import options, render
 def command(target: Path) -> None:
     """Back up the log and the keys to FILE. The daemon can keep running.
 
-    The backup contains everything up to some event, and is verified by reading it back. Anyone who
-    has it can read users' messages: keep it as safe as the state directory. It still contains users
-    who are erased later: delete old backups.
+    The backup contains the log up to its last complete commit, and is verified by reading it back.
+    Anyone who has it can read users' messages, so protect it like the state directory. Users who
+    are erased later remain in it, so delete old backups.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`wxgpt chat`: `wxgpt send` as a conversation at a prompt."""
+"""`wxgpt chat`: an interactive `wxgpt send`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROMPT = "> "
 @click.option(
     "--account",
     metavar="NAME",
-    help="Account to write to; required if there are several.",
+    help="Account to send to; required if there are several.",
     shell_complete=completing.account,
 )
 @click.option("--url", metavar="URL", help="Deliver to URL instead of where the daemon listens.")

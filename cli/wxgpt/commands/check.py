@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--message", metavar="TEXT", help="Show what would handle this message.")
 @click.option("--event", metavar="NAME[:KEY]", help="Show what would handle this event.")
 @click.option(
-    "--kind", metavar="KIND", help="Show what would handle an image, a voice message and so on."
+    "--kind", metavar="KIND", help="Show what would handle this kind of message, such as image."
 )
 @click.option(
     "--account",
@@ -154,7 +154,7 @@ def _content(message: str | None, event: str | None, kind: str | None) -> Conten
 
 
 def _explain(config: Config, name: str | None, content: Content) -> None:
-    """Print what handles `content`: in a session, after one expired, and outside a session."""
+    """Print what handles `content`: in a session, after one has expired, and outside."""
     from wxgptd.config import chat_commands, compiled_rules, policy
     from wxgptd.domain.intake import routing, rules
     from wxgptd.domain.intake.phrases import Continue, Vocabulary
@@ -178,7 +178,7 @@ def _explain(config: Config, name: str | None, content: Content) -> None:
         for situation, state, at in _situations(config, account_policy)
     }
     if isinstance(message.phrase.action, Continue):
-        click.echo("first: the next part of an answer, if this user has one with more; otherwise")
+        click.echo("first: the next part of the last answer, if there is one; otherwise")
     if handlers.get(AFTER_EXPIRY) == handlers[OUTSIDE]:
         del handlers[AFTER_EXPIRY]
     if len(set(handlers.values())) == 1:
@@ -260,7 +260,7 @@ def _question(config: Config, name: str, content: Content) -> str:
         case Text():
             return "a question for the model"
         case Picture():
-            return "a question for a model with vision, otherwise a reply that it has none"
+            return "a question if the model has vision, otherwise a reply that it has none"
         case _:
             return "a reply that this kind is not supported"
 

@@ -47,7 +47,7 @@ class DemoFailed(WxgptError):
 
 
 @click.command("demo")
-@click.option("--keep", is_flag=True, help="Keep it running, and show commands to try next.")
+@click.option("--keep", is_flag=True, help="Keep the demo running, and show commands to try next.")
 def command(keep: bool) -> None:
     """Play a short conversation through the real daemon, with a demo model.
 
@@ -59,7 +59,7 @@ def command(keep: bool) -> None:
     from wxgpt.reactor import run
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(143))  # which also ends the child processes
+        signal.signal(number, lambda *_: sys.exit(143))  # exiting ends the child processes
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxgptd-demo-")))
         stage = _Stage(directory)
@@ -121,7 +121,7 @@ class _Stage:
         self.start_daemon()
 
     def start_daemon(self) -> None:
-        """Start the daemon, and return before it is ready."""
+        """Start the daemon without waiting until it is ready."""
         log = (self._directory / "wxgptd.log").open("ab")
         self._daemon = subprocess.Popen(
             [sys.executable, "-m", "wxgptd", "--config", str(self.config)],
@@ -137,7 +137,7 @@ class _Stage:
         self._daemon.wait()
 
     def wait_until_ready(self) -> None:
-        """Wait for the daemon to be ready, for at most 20 s.
+        """Wait up to 20 s for the daemon to be ready.
 
         Raises:
             Unreachable: it exited, or is still not ready.
@@ -194,7 +194,7 @@ async def _play(reactor: Reactor, stage: _Stage) -> None:
     hook = peer.Webhook(url=stage.url, token=stage.token)
     wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
 
-    _chapter("A message outside a session is not for the AI: `success`, and no model call.")
+    _chapter("A message outside a session does not go to the AI: `success`, and no model call.")
     delivery = await _send(wechat, "在吗？")
     _require(
         delivery.shown is None and not delivery.fault, "a message outside a session was answered"
@@ -207,7 +207,7 @@ async def _play(reactor: Reactor, stage: _Stage) -> None:
     await _show_calls(reactor, stage)
 
     _chapter(
-        "An answer that takes 8 seconds: WeChat hangs up after 5 and asks again. The second\n"
+        "An answer that takes 8 seconds: WeChat hangs up after 5 and tries again. The second\n"
         "attempt joins the answer that the first one started: one model call."
     )
     delivery = await _send(wechat, "用 8 秒回答：微信为什么会重试？")
@@ -215,7 +215,7 @@ async def _play(reactor: Reactor, stage: _Stage) -> None:
     await _show_calls(reactor, stage)
 
     _chapter(
-        "An answer that takes 25 seconds, longer than WeChat's three attempts. What is written\n"
+        "An answer that takes 25 seconds, longer than WeChat's three attempts. The part written\n"
         "by then is sent, with a link to a page where the rest appears as it is written."
     )
     delivery = await _send(wechat, "用 25 秒写 600 字，介绍一下 wxgptd")
@@ -227,7 +227,7 @@ async def _play(reactor: Reactor, stage: _Stage) -> None:
     await _show_calls(reactor, stage)
 
     _chapter(
-        "The words in [brackets] are blue in WeChat. A tap sends 继续 without typing, and brings\n"
+        "The words in [brackets] are blue in WeChat. Tapping them sends 继续, and the reply is\n"
         "the next part of the answer."
     )
     delivery = await _send(wechat, "继续", tapped=True)

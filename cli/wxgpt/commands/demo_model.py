@@ -21,7 +21,7 @@ def command(port: int) -> None:
       curl -N http://127.0.0.1:9008/v1/chat/completions -d '{"stream": true,
         "messages": [{"role": "user", "content": "用 8 秒写 200 字"}]}'
 
-    The prompt sets how long an answer takes and how long it is: 8 秒, 8s, 200 字.
+    The prompt sets the duration and the length of the answer: 8 秒, 8s, 200 字.
     """
     from wxgpt.reactor import run
 
@@ -38,7 +38,7 @@ def command(port: int) -> None:
             listening = reactor.listenTCP(port, site, interface="127.0.0.1", backlog=10_000)
         except CannotListenError:
             raise UsageFailure(
-                f"port {port} is in use", hint="choose another one with --port, or --port 0"
+                f"port {port} is in use", hint="choose another port with --port, or pass --port 0"
             ) from None
         click.echo(f'base_url = "http://127.0.0.1:{listening.getHost().port}/v1"')
         await Deferred()

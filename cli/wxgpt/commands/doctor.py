@@ -28,9 +28,9 @@ def command(output: str) -> None:
     """Check everything between WeChat and the models, and suggest fixes.
 
     Checks the configuration, the state directory, the daemon and its log, the port, the public
-    address as WeChat sees it, certificates, clocks, the unit and versions. Asks each model for one
-    token, which is billed. Exits with 1 if a check failed (✘); – marks skipped checks and
-    notes.
+    address as WeChat sees it, certificates, clocks, the systemd unit and versions. Requests one
+    token from each model, which is billed. Exits with 1 if a check failed (✘); – marks skipped
+    checks and notes.
 
     \b
     Examples:

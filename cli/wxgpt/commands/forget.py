@@ -15,15 +15,16 @@ TIMEOUT_S = 600.0
 
 @click.command("forget")
 @click.argument("openid", shell_complete=completing.user)
-@click.option("--account", metavar="NAME", help="Required if there are several.",
+@click.option("--account", metavar="NAME", help="The user's account, if there are several.",
               shell_complete=completing.account)  # fmt: skip
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be erased.")
 def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
-    """Erase a user in the running daemon, and all their messages.
+    """Erase a user and all their messages from the running daemon.
 
-    The user's key is deleted, so that the user's data in the log can no longer be read; snapshots
-    are rewritten, links stop working. This cannot be undone. Older backups still contain the user.
+    The user's key is deleted, so that the user's data in the log can no longer be read. Snapshots
+    are rewritten, and links stop working. This cannot be undone. Older backups still contain the
+    user.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`wxgpt help`: topics that concern every command, and the help of each command."""
+"""`wxgpt help`: help on topics common to all commands, and on each command."""
 
 from __future__ import annotations
 

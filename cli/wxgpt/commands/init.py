@@ -1,4 +1,4 @@
-"""`wxgpt init`: write a configuration, units and a site; or rotate an account's EncodingAESKey."""
+"""`wxgpt init`: write the first configuration, or rotate an account's EncodingAESKey."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from wxgpt.setup.providers import PROVIDERS
 @click.option("--daily-budget", type=click.FloatRange(0), metavar="AMOUNT",
               help="Daily budget, in the currency of the prices; 0: no limit.")  # fmt: skip
 @click.option("--fit/--no-fit", default=False,
-              help="Ask the model for answers that fit the time WeChat waits.")  # fmt: skip
+              help="Ask the model for answers short enough for the time WeChat waits.")  # fmt: skip
 @click.option("--only-ai/--shared", default=None,
-              help="Whether only the AI answers; then no command is needed.")  # fmt: skip
-@click.option("--domain", metavar="HOST", help="The domain at which WeChat and phones reach you.")
+              help="Whether the account is only for AI; then no command is needed.")  # fmt: skip
+@click.option("--domain", metavar="HOST", help="The domain that WeChat and phones connect to.")
 @click.option("--app-id", metavar="ID", help="The account's AppID (开发者ID), for safe mode.")
 @click.option("--plain", is_flag=True, help="Plain text instead of safe mode; needs no AppID.")
 @click.option("--account", metavar="NAME", help="Name of the account.  [default: main]")
@@ -36,12 +36,12 @@ from wxgpt.setup.providers import PROVIDERS
 @click.option("--port", type=click.IntRange(1, 65_535), default=9005, show_default=True,
               help="Port the daemon listens on.")  # fmt: skip
 @click.option("--state-dir", type=click.Path(path_type=Path), metavar="DIR",
-              help="Directory of the log and its keys.")  # fmt: skip
+              help="Directory for the log and its keys.")  # fmt: skip
 @click.option("--systemd/--no-systemd", default=None, help="Whether to write systemd units.")
 @click.option("--web", type=click.Choice(["caddy", "nginx", "none"]),
-              help="Write a site for the web server in front.")  # fmt: skip
+              help="Write a reverse proxy site for this web server.")  # fmt: skip
 @click.option("--root", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Write below DIR instead of /, for building an image.")  # fmt: skip
+              help="Write below DIR instead of /, when building an image.")  # fmt: skip
 @click.option("--rotate-aes-key", is_flag=True, help="Rotate an account's EncodingAESKey instead.")
 @click.option("--finish", is_flag=True, help="Finish the rotation: remove the previous key.")
 def command(rotate_aes_key: bool, finish: bool, account: str | None, **given: object) -> None:

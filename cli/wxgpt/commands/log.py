@@ -200,7 +200,7 @@ def _show_plan(plan: Plan) -> None:
 
 @command.command("export")
 def export() -> None:
-    """Write every event as a line of JSON, which `log import` reads back.
+    """Write every event as a line of JSON, for `log import` to read back.
 
     If the log no longer begins at event 1, its export cannot be imported: use `wxgpt backup`.
 
@@ -255,7 +255,7 @@ def import_(source: IO[bytes]) -> None:
                 )
             log_writing.place(fresh, directory)
         except BaseException:
-            for path in fresh_keys:  # nothing is encrypted with them
+            for path in fresh_keys:  # nothing is encrypted with them yet
                 path.unlink(missing_ok=True)
             raise
         finally:
@@ -265,7 +265,7 @@ def import_(source: IO[bytes]) -> None:
 
 @contextmanager
 def _locked(state_dir: Path) -> Iterator[None]:
-    """Create the state directory if necessary, and hold its lock against daemons."""
+    """Create the state directory if necessary, and hold its lock to keep daemons out."""
     from wxgptd.eventlog import segments
 
     segments.make_private_directory(state_dir)
@@ -276,9 +276,9 @@ def _locked(state_dir: Path) -> Iterator[None]:
 @command.command("vacuum")
 @options.output_option("text", "json")
 def vacuum(output: str) -> None:
-    """Take a snapshot in the running daemon now, and drop segments past the retention.
+    """Make the running daemon take a snapshot, and drop segments beyond the retention limits.
 
-    [log] keep and max_size set the retention; without them nothing is dropped.
+    [log] keep and max_size set the limits; without them nothing is dropped.
 
     \b
     Examples:

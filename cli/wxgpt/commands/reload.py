@@ -13,14 +13,14 @@ from wxgpt import control, options, render
 def command(dry_run: bool, output: str) -> None:
     """Reload the configuration in the running daemon.
 
-    The whole file is checked first: if it has an error, nothing changes. Answers in flight
-    continue. Changes in [server] and [log] need a restart, and are reported.
+    The whole file is checked first: if it has an error, nothing changes. Answers in progress
+    continue. Changes to [server] and [log] require a restart, and are reported.
 
     \b
     Examples:
       wxgpt reload
       wxgpt reload --dry-run
-      systemctl reload wxgptd         the same as the first, but it reports to the journal
+      systemctl reload wxgptd         like wxgpt reload, but reports to the journal
     """
     from wxgptd.config import ConfigError
 

@@ -1,4 +1,4 @@
-"""`wxgpt replay`: show the state or the dialogues at any time, or resend logged messages."""
+"""`wxgpt replay`: show past state or dialogues, or resend logged messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--account",
     metavar="NAME",
-    help="With --to: which account's messages and secrets.",
+    help="With --to: the account whose messages and secrets to use.",
     shell_complete=completing.account,
 )
 @click.option("--commands", is_flag=True, help="With --to: also send chat commands and follows.")
@@ -47,7 +47,7 @@ def command(
     allow_remote: bool,
     output: str,
 ) -> None:
-    """Fold the log up to some point, and show the state at that point.
+    """Replay the log up to a given point, and show the state at that point.
 
     With --to it resends the logged questions to another daemon, never to the one that wrote the
     log. That other daemon needs its own port and state directory.

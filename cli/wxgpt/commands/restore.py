@@ -12,7 +12,7 @@ from wxgpt import options, render
 @click.command("restore")
 @click.argument("source", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 def command(source: Path) -> None:
-    """Restore the state directory from FILE, a backup. There must be no log in the directory yet.
+    """Restore the state directory from the backup FILE. The directory must not contain a log yet.
 
     Stop the daemon first, and run this as root or as the daemon's user.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wxgptd.ports.record import AnyRecord
 
 POLL_S = 30.0
-"""How long to wait at most for the kernel to report a write."""
+"""The maximum wait for the kernel to report a write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Filter:
         return self.until is not None and now > self.until
 
     def left(self, now: float, most: float) -> float:
-        """Return how many seconds to wait at most for further events."""
+        """Return the maximum number of seconds to wait for further events."""
         return most if self.until is None else min(most, max(self.until - now, 0.0) + 0.01)
 
     def admits(self, record: AnyRecord) -> bool:
@@ -113,12 +113,12 @@ class Filter:
     help="Only these kinds.",
     shell_complete=completing.kinds,
 )
-@click.option("--grep", default="", metavar="TEXT,..", help="Only events with one of these texts.")
+@click.option("--grep", default="", metavar="TEXT,..", help="Only events with any of these texts.")
 @click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="After event number SEQ.")
 @click.option(
     "--cursor-file",
     type=click.Path(path_type=Path),
-    help="Resume after the event number in this file, and update it (each is shown at least once).",
+    help="Resume after the event number in this file, and update it (at-least-once delivery).",
 )
 @click.option("-r", "--reverse", is_flag=True, help="Newest first.")
 @click.option("--utc", is_flag=True, help="Times in UTC.")
@@ -139,7 +139,7 @@ def command(
     utc: bool,
     output: str,
 ) -> None:
-    """Show the log's events, and follow them.
+    """Show the log's events; with -f, follow new ones.
 
     \b
     Examples:
@@ -153,7 +153,7 @@ def command(
     if follow and reverse:
         raise UsageFailure("--follow and --reverse are mutually exclusive")
     if follow and output == "json":
-        output = "ndjson"  # a list that never ends is not valid JSON
+        output = "ndjson"  # an unterminated list is not valid JSON
     cursor = _cursor(cursor_file)
     after = cursor if after is None else after
     wanted = Filter(
@@ -202,7 +202,7 @@ def _follow(
 def _history(
     follower: Follower, wanted: Filter, count: int | None
 ) -> tuple[list[AnyRecord], set[str]]:
-    """Return the last `count` matching events, and the requested users that have no events."""
+    """Return the last `count` matching events, and those of the requested users without events."""
     shown: deque[AnyRecord] = deque(maxlen=count)
     unknown = set(wanted.users)
     for record in follower.poll():
@@ -214,10 +214,10 @@ def _history(
 
 
 def _report_unknown(users: set[str], *, give_up: bool) -> None:
-    """Report users that have no events.
+    """Report users without events.
 
     Raises:
-        UnknownUser: `give_up` is set, because no further events will be read.
+        UnknownUser: `give_up` is set (no further events will be read).
     """
     message = f"unknown {'user' if len(users) == 1 else 'users'}: {', '.join(sorted(users))}"
     if give_up:
@@ -228,7 +228,7 @@ def _report_unknown(users: set[str], *, give_up: bool) -> None:
 def _begin(directory: Path, wanted: Filter, count: int | None) -> int:
     """Return the number of the event after which to start reading."""
     if wanted.users:
-        return 0  # only the whole log shows whether a user is known
+        return 0  # finding out whether a user is known takes the whole log
     if wanted.searches or count is None:
         return wanted.after
     from wxgptd.eventlog.reader import newest_seq

@@ -67,7 +67,7 @@ def _fetch() -> Json:
 
 
 def _watch(looks: int, every: float) -> None:
-    """Update the display in place, `looks` times or until ^C; wait for a daemon that restarts."""
+    """Update the display `looks` times or until ^C; keep retrying while the daemon restarts."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""`wxgpt usage`: how many questions were answered, their tokens, and their costs."""
+"""`wxgpt usage`: answers, tokens and costs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
     """Show token usage and costs, from the log.
 
     Costs use the prices in force when each answer was written ([assistant.NAME] price_per_million).
-    Tokens are as reported by the model servers, or estimated where a server reported none.
+    Token counts come from the model servers, or are estimated where a server reported none.
 
     \b
     Examples:
@@ -96,7 +96,7 @@ def count(
     since: float | None,
     until: float | None,
 ) -> dict[str, Row]:
-    """Return the rows by name: of the day, user, assistant or model that `by` selects."""
+    """Return the rows, keyed by day, user, assistant or model, as `by` selects."""
     from wxgptd.domain.model import events as e
 
     rows: dict[str, Row] = {}
@@ -147,7 +147,7 @@ def _user_name(record: AnyRecord) -> str:
 
 
 def _escaped(name: str) -> str:
-    """Return a name that no spreadsheet interprets as a formula."""
+    """Escape a name so that no spreadsheet interprets it as a formula."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 

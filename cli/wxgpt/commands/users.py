@@ -13,7 +13,7 @@ from wxgptd.untyped import Json
 
 @click.group("users")
 def command() -> None:
-    """Block, allow and list users, in the running daemon.
+    """List, block and allow users in the running daemon.
 
     \b
     Examples:
@@ -80,7 +80,7 @@ _for = click.option(
 _account = click.option(
     "--account",
     metavar="NAME",
-    help="Required if there are several.",
+    help="The user's account; required if there are several.",
     shell_complete=completing.account,
 )
 
@@ -88,10 +88,10 @@ _account = click.option(
 @command.command("block")
 @click.argument("openid", shell_complete=completing.user)
 @_for
-@click.option("--unseen", is_flag=True, help="Even if no user with that OpenID has been seen.")
+@click.option("--unseen", is_flag=True, help="Block even an OpenID that was never seen.")
 @_account
 def block(openid: str, for_s: float | None, unseen: bool, account: str | None) -> None:
-    """Block a user from asking; an open session ends.
+    """Stop a user from asking questions, and end any open session.
 
     \b
     Examples:
@@ -106,7 +106,7 @@ def block(openid: str, for_s: float | None, unseen: bool, account: str | None) -
 @_for
 @_account
 def allow(openid: str, for_s: float | None, account: str | None) -> None:
-    """Let a user ask without limits, even where only allowed users may ask.
+    """Let a user ask without limits, even if only allowed users may ask.
 
     The user need not have written yet, so this also works as an invitation.
 

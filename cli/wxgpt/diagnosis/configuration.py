@@ -22,7 +22,7 @@ MIN_FREE_BYTES = 200 * 1024 * 1024
 def doubtful(path: Path, config: Config) -> Iterator[Finding]:
     """Check for settings that are allowed but probably not intended.
 
-    A trial on one machine and plain text mode are choices, and need no fix.
+    A trial on one machine and plain text mode are deliberate choices, and need no fix.
     """
     from wxgptd.config import doubts
 

@@ -65,7 +65,7 @@ def clock() -> Iterator[Finding]:
     if ahead_s is None:
         yield skipped("clock", "no message with a usable CreateTime in the last 24 h")
         return
-    # The smallest difference: part of it may be the time that the message was in transit.
+    # The smallest difference, which may include the message's time in transit.
     bound, direction = ("at most", "ahead of") if ahead_s > 0 else ("at least", "behind")
     shown = f"{bound} {abs(ahead_s):.1f} s {direction} WeChat's (smallest difference in 24 h)"
     if abs(ahead_s) > MAX_SKEW_S:
@@ -75,7 +75,7 @@ def clock() -> Iterator[Finding]:
 
 
 def unanswered(config: Config) -> Iterator[Finding]:
-    """Report how many messages went unanswered: people wrote, and got no reply."""
+    """Report how many messages from users went unanswered."""
     _, status = control.request("GET", "/status")
     for name, counts in status.get("unanswered", {}).items():
         check = f"messages {name}"

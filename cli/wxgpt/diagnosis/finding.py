@@ -27,7 +27,7 @@ class Finding:
     more: JsonView = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> Json:
-        """Return the finding for scripts; `id` is its remedy's id, empty if it needs none."""
+        """Return the finding as JSON for scripts; `id` is its remedy's id, or empty."""
         return {
             **self.more,
             "check": self.check,
@@ -39,22 +39,22 @@ class Finding:
 
 
 def passed(check: str, detail: str, **more: object) -> Finding:
-    """Return a finding that passed."""
+    """Return the finding of a check that passed."""
     return Finding(check=check, ok=True, detail=detail, more=more)
 
 
 def failed(check: str, detail: str, fix: Remedy | str, **more: object) -> Finding:
-    """Return a finding that failed; `fix` is its remedy, or the remedy's id."""
+    """Return the finding of a check that failed; `fix` is its remedy, or the remedy's id."""
     return Finding(check=check, ok=False, detail=detail, remedy=_remedy(fix), more=more)
 
 
 def notice(check: str, detail: str, fix: Remedy | str, **more: object) -> Finding:
-    """Return a notice: it need not be a problem, but may explain one."""
+    """Return a notice: not necessarily a problem, but possibly the cause of one."""
     return Finding(check=check, ok=None, detail=detail, remedy=_remedy(fix), more=more)
 
 
 def skipped(check: str, detail: str) -> Finding:
-    """Return a finding that was not checked; `detail` is why."""
+    """Return the finding of a skipped check; `detail` is the reason."""
     return Finding(check=check, ok=None, detail=detail)
 
 

@@ -16,7 +16,7 @@ from wxgpt.diagnosis.finding import Finding, failed, passed, skipped
 
 PYTHONS = ((3, 11), (3, 14))
 EXPAT_NEEDED = (2, 4, 0)
-"""The first version that limits entity expansion (billion laughs)."""
+"""The first version that limits entity expansion (the billion laughs attack)."""
 
 UNIT = "wxgptd.service"
 SOCKET = "wxgptd.socket"
@@ -48,7 +48,7 @@ def versions() -> Iterator[Finding]:
 
 
 def zone() -> Iterator[Finding]:
-    """Check the time zone, in which times are shown and days begin."""
+    """Check the time zone, which determines how times are shown and when days begin."""
     name = time.tzname[0]
     if not time.timezone and not time.daylight:
         yield skipped(
@@ -60,7 +60,7 @@ def zone() -> Iterator[Finding]:
 
 
 def unit() -> Iterator[Finding]:
-    """Check the unit, if this machine runs systemd."""
+    """Check the systemd unit, if it is installed."""
     names = "LoadState,ActiveState,UnitFileState,NRestarts,Result,ExecMainStatus"
     properties = _properties(UNIT, names)
     if not properties or properties.get("LoadState") == "not-found":

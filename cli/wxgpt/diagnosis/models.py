@@ -34,7 +34,7 @@ REMEDIES = (
     (r"connection was (?:lost|closed)|without a finish", "model-disconnected"),
     (r"within [0-9.]+ s|timed out waiting", "model-timeout"),
 )
-"""A pattern for the detail of a failed call, and the id of its remedy; the first match wins."""
+"""Patterns for the detail of a failed call, with the remedies' ids; the first match wins."""
 
 BY_REASON = {
     "misconfigured": "model-misconfigured",
@@ -49,7 +49,7 @@ IN_TIME_S = 12.0
 
 
 def models(config: Config, *, reachable: bool) -> Iterator[Finding]:
-    """Make the daemon ask each model of each assistant for one token, which is billed."""
+    """Make the daemon request one token from each model of each assistant, which is billed."""
     for name, assistant in config.assistant.items():
         if not reachable:
             yield skipped(f"assistant {name}", "not checked: the daemon is not available")
@@ -69,7 +69,7 @@ def _finding(name: str, result: Json) -> Finding:
 
 
 def _try(name: str, configured: Assistant) -> list[Json]:
-    """Make the daemon ask an assistant's models; those that it has not loaded are `unknown`."""
+    """Make the daemon call an assistant's models; those that it has not loaded are `unknown`."""
     path = f"/assistants/{quote(name, safe='')}/try"
     patience_s = max(PATIENCE_S, configured.total_timeout + 10)
     try:
@@ -98,7 +98,7 @@ def _unknown(model: str, detail: str) -> Json:
 
 
 def remedy_of(result: Json) -> str:
-    """Return the id of the remedy for a failed call, by its `reason` and `detail`."""
+    """Return the id of the remedy for a failed call, chosen by its `reason` and `detail`."""
     default = BY_REASON.get(result["reason"], "model-unavailable")
     matches = (fix for sign, fix in REMEDIES if re.search(sign, result["detail"], re.IGNORECASE))
     is_specific = result["reason"] in ("unavailable", "misconfigured")

@@ -1,4 +1,4 @@
-"""Proxies in the environment, which other programs use and wxgptd does not."""
+"""Proxies in the environment, which other programs use but wxgptd ignores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def proxies(config: Config) -> Iterator[Finding]:
     """Report variables that name a proxy, if some remote assistant has no proxy of its own.
 
     The daemon reads none of them: under systemd it does not even inherit them, and a variable that
-    a shell happens to have must not decide how users' questions are routed.
+    happens to be set in a shell must not decide how users' questions are routed.
     """
     names = [name for pair in _VARIABLES for name in (pair, pair.lower()) if os.environ.get(name)]
     direct = [

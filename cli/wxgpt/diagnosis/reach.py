@@ -35,7 +35,7 @@ class Unanswered(WxgptError):
 
 
 class Answer(NamedTuple):
-    """A response. `days` is how long the certificate remains valid, None without TLS."""
+    """A response. `days` is how many days the certificate remains valid, None without TLS."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -118,7 +118,7 @@ def _days(peer: object) -> float | None:
 
 
 def _words(answer: Answer) -> str:
-    """Return the beginning of a response's body, for display."""
+    """Return the start of a response's body, for display."""
     return " ".join(answer.body[:200].decode("utf-8", "replace").split())
 
 
@@ -128,7 +128,7 @@ def _location(answer: Answer) -> str:
 
 
 def port(config: Config) -> Iterator[Finding]:
-    """Check that the daemon answers where it listens."""
+    """Check that the daemon responds at the address it listens on."""
     passed_address = machine.passed_socket()
     match = re.match(r"tcp:(?:port=)?(\d+)", config.server.listen)
     if passed_address:
@@ -138,7 +138,7 @@ def port(config: Config) -> Iterator[Finding]:
         address = host.group(1) if host and host.group(1) != "0.0.0.0" else "127.0.0.1"  # noqa: S104
         url = f"http://{address}:{match.group(1)}/healthz"
     else:
-        yield skipped("port", f"{config.server.listen}: reached through the web server only")
+        yield skipped("port", f"{config.server.listen}: reachable only through the web server")
         return
     try:
         answer = get(url)
@@ -186,7 +186,7 @@ def _certificate(base: str, answer: Answer) -> Iterator[Finding]:
 
 
 def _webhook(base: str, name: str, account: Account) -> Finding:
-    """Verify the URL as WeChat's backend does, through everything in front of the daemon."""
+    """Verify the URL as WeChat's backend does, through any proxies in front of the daemon."""
     from wxgptd.config import UnavailableSecret, webhook_path
     from wxgptd.wechat import signature
 

@@ -126,7 +126,7 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "检查服务器有没有运行，从这台机器能不能连上",
     ),
     "not-http": ("another program uses that port: stop it", "停掉占用那个端口的程序"),
-    "not-tls": ("check that this port serves https", "检查那个端口提供的是不是 https"),
+    "not-tls": ("check that this port serves HTTPS", "检查那个端口提供的是不是 https"),
     "certificate-invalid": (
         "get a certificate for this name (certbot, or Caddy automatically) with its full chain",
         "给这个域名申请证书（certbot，或者 Caddy 自动申请），要带上完整的证书链",
@@ -152,7 +152,7 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "在网站服务器的反向代理里，把这个地址连同参数原样转给 wxgptd（见 etc/nginx.conf）",
     ),
     "webhook-rejected": (
-        "apply the current token (wxgpt reload), or set the clock",
+        "apply the current token (wxgpt reload), or correct the clock",
         "让现在的 Token 生效（wxgpt reload），或者把时钟调准",
     ),
     # Models.
@@ -168,7 +168,7 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "不支持 SOCKS 代理：把 proxy 设成代理软件的 HTTP 端口",
     ),
     "proxy-password": (
-        'the proxy needs a user and password: proxy = "http://USER:PASSWORD@HOST:PORT"',
+        'the proxy needs a username and password: proxy = "http://USER:PASSWORD@HOST:PORT"',
         '代理要用户名和密码：proxy = "http://用户:密码@主机:端口"',
     ),
     "proxy-rejected": (
@@ -281,7 +281,7 @@ class Remedy:
 
 
 def remedy(identifier: str, **values: object) -> Remedy:
-    """Return the remedy with that id, with the values for its text."""
+    """Return the remedy with that id and the values for its text."""
     return Remedy(identifier, {name: str(value) for name, value in values.items()})
 
 

@@ -22,7 +22,7 @@ def all_sessions() -> list[tuple[User, Session]]:
 
 
 def as_json(user: User, session: Session, *, turns: bool = False) -> Json:
-    """Return a session for scripts."""
+    """Return a session as JSON."""
     fields: Json = {
         "session": session.id,
         "account": user.account,

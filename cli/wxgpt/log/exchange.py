@@ -22,7 +22,7 @@ from wxgptd.ports.record import AnyRecord, Hidden, Recorded
 from wxgptd.untyped import Json
 
 END = "End"
-"""The type of the last line."""
+"""The `type` of an export's last line."""
 
 _EVENTS: dict[str, type[Any]] = {  # Any: each kind has its own fields
     kind.__name__: kind for kind in get_args(e.Event)
@@ -39,7 +39,7 @@ def lines(records: Iterable[AnyRecord]) -> Iterator[bytes]:
     for record in records:
         recorded = codec.require(record)
         fields = rendering.as_json(recorded)
-        # Only needed to import the log again.
+        # Needed only to import the log again.
         fields |= {"at_s": recorded.event.at, "previous": recorded.previous}
         line = f"{render.dumps(fields)}\n".encode()
         digest.update(line)
@@ -53,7 +53,7 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
     """Yield the events of an export, checked as the daemon would check them.
 
     Raises:
-        UsageFailure: a line is not part of an export or out of order, or the end is missing.
+        UsageFailure: a line is not part of an export or is out of order, or the end is missing.
     """
     states: dict[User, UserState] = {}
     seq, is_complete, digest = 0, False, sha256()
@@ -111,7 +111,7 @@ def _record(fields: Json) -> Recorded:
 
 def _usage(fields: Json) -> AnswerUsage:
     values = {name: fields[name] for name in AnswerUsage._fields if name in fields}
-    if "prompt_tokens" not in fields:  # older exports have only the sum of a failure's tokens
+    if "prompt_tokens" not in fields:  # older exports have only a failure's total tokens
         values |= {"prompt_tokens": fields["tokens"], "estimated": fields["tokens"] > 0}
     return AnswerUsage(**values)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wxgpt.options import Log
 
 Point = tuple[int | None, float | None]
-"""A sequence number or a time (the other is None), up to and including which to read."""
+"""The last sequence number or the last time to read; at most one is set."""
 
 
 def read(log: Log, until: Point = (None, None), after: int = 0) -> Iterator[Recorded]:
@@ -38,7 +38,7 @@ def read(log: Log, until: Point = (None, None), after: int = 0) -> Iterator[Reco
 
 
 def _marked(record: Recorded) -> Recorded:
-    """Return an event that cannot be decrypted with a placeholder for its text."""
+    """Return an event that cannot be decrypted, with its text replaced by a placeholder."""
     match record.event:
         case (
             e.QuestionAsked() | e.AnswerCompleted() | e.AnswerFailed() | e.ReplyOffered()
@@ -59,7 +59,7 @@ def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], 
         seq, at = record.seq, record.event.at
         lacks_history = record.hidden and record.previous and record.user not in states
         if not is_follower(record.user) or lacks_history:
-            continue  # erased after the snapshot with earlier events
+            continue  # erased: no snapshot has the user's earlier state
         if isinstance(record.event, e.UserErased):
             states.pop(record.user, None)
         else:
@@ -70,7 +70,7 @@ def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], 
 def _beginning(log: Log, until: Point) -> tuple[dict[User, UserState], int, float]:
     """Return the initial states: those of a snapshot, if the log was shortened.
 
-    Also return the number of the last event in them, and an upper bound of its time.
+    Also return the number of the last event in them, and an upper bound on its time.
     """
     first = segments.begins_at(log.directory)
     if first == 1:

@@ -1,4 +1,4 @@
-"""Events as lines and as JSON."""
+"""Format events as lines of text and as JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COLOURS = {
 
 
 def names(user: User) -> tuple[str, ...]:
-    """Return a user's names: the OpenID, the same without the account, and the form in lines."""
+    """Return a user's names: the OpenID, with and without its account, and `account/openid`."""
     short = user.openid.removeprefix(f"{user.account}:")
     return user.openid, short, f"{user.account}/{short}"
 
@@ -78,7 +78,7 @@ def _carried(event: e.Event | Unreadable) -> Json:
 
 
 def texts(record: AnyRecord) -> str:
-    """Return all texts in the event, for searching."""
+    """Return all text in the event, for searching."""
     event = record.event
     if isinstance(event, Unreadable):
         return ""
@@ -88,8 +88,8 @@ def texts(record: AnyRecord) -> str:
 
 
 def as_line(record: AnyRecord, *, utc: bool, width: int) -> str:
-    """Return the event as a line for people, at most `width` columns wide."""
-    name = record.user.openid.removeprefix(f"{record.user.account}:")  # references have it
+    """Return the event as a line of text, at most `width` columns wide."""
+    name = record.user.openid.removeprefix(f"{record.user.account}:")  # as in references
     who = f"{record.user.account}/{render.shorten(name, 12)}"
     label, text = _label(record)
     if isinstance(record, Recorded) and record.hidden and PERSONAL[kind(record)]:
@@ -115,7 +115,7 @@ def _label(record: AnyRecord) -> tuple[str, str]:
         case e.SessionResumed():
             return "resumed", ""
         case e.MessageHeld():
-            return "held", "after the session's expiry; not sent to a model unless its sender asks"
+            return "held", "after the session expired; sent to a model only if its sender asks"
         case e.CommandGiven(command=command):
             return "command", command
         case e.QuestionAsked(text=text, image=image, retries=retries):

@@ -34,7 +34,7 @@ class Watch:
             return True
         ready, _, _ = select.select([self._descriptor], [], [], max(timeout_s, 0.0))
         if ready:
-            os.read(self._descriptor, 65_536)  # the log's reader finds out what changed
+            os.read(self._descriptor, 65_536)  # the log's reader determines what changed
         return bool(ready)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import tomlkit
 
 ONLY_AI_TTL = "2h"
-"""A long session does no harm in an account where only the AI answers."""
+"""Long sessions do no harm in an account where only the AI answers."""
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 

@@ -1,6 +1,6 @@
-"""Files besides the configuration: units for systemd, a site for nginx or Caddy.
+"""Files besides the configuration: systemd units, and a site for nginx or Caddy.
 
-They are the files of `etc/`, with this installation's paths and the operator's domain filled in.
+They are the files in `etc/`, with this installation's paths and the operator's domain filled in.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EXAMPLE_BIN = "/opt/wxgptd/bin"
 
 
 def shipped(name: str) -> str:
-    """Return the text of a file of `etc/`, from the package or the checkout.
+    """Return the text of a file in `etc/`, from the package or the checkout.
 
     Raises:
         UsageFailure: it is in neither.
@@ -71,7 +71,7 @@ def write_new(path: Path, text: str, mode: int) -> None:
     Raises:
         UsageFailure: the file exists.
     """
-    data = text.encode()  # first, so that a failure leaves no empty file
+    data = text.encode()  # encode first, so that a failure leaves no empty file
     path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:

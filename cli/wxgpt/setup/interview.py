@@ -46,7 +46,7 @@ class Place(NamedTuple):
 class Interview:
     """Prompts for options that were not `given`; without a terminal, names the missing option.
 
-    Every method raises UsageFailure for an invalid or a missing value.
+    Every method raises UsageFailure for an invalid or missing value.
     """
 
     def __init__(self, place: Place, given: Mapping[str, object]) -> None:
@@ -236,7 +236,7 @@ def _prompted(
 
 
 def _for_click(check: Callable[[str], str]) -> Callable[[str], str]:
-    """Return `check` for click, which prompts again when it rejects an answer."""
+    """Adapt `check` to click, which prompts again when it rejects an answer."""
 
     def take(answer: str) -> str:
         try:
@@ -248,7 +248,7 @@ def _for_click(check: Callable[[str], str]) -> Callable[[str], str]:
 
 
 def _confirmed(prompt: str) -> bool:
-    """Ask for yes or no, in either language; an empty answer means yes."""
+    """Ask a yes-or-no question, in either language; an empty answer means yes."""
 
     def check(answer: str) -> str:
         word = answer.lower().rstrip("。.!！")

@@ -1,7 +1,7 @@
 """Rotate an account's EncodingAESKey without losing a message.
 
 The configuration is rewritten with a new key in addition to the previous one; comments are kept.
-The daemon accepts messages encrypted with either, and replies with the key of the message.
+The daemon accepts messages encrypted with either, and encrypts its reply with the same key.
 """
 
 from __future__ import annotations

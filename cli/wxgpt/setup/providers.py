@@ -1,4 +1,4 @@
-"""Presets for model providers: the API's address and a first model."""
+"""Presets for model providers: the API's address and a default model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Provider(NamedTuple):
-    """One provider. `model` is a good first choice, or empty if there is none.
+    """One provider. `model` is the default, or empty if there is none.
 
     `keys` is where to create API keys, or empty if none is needed. `more` holds further lines for
     the assistant's table.

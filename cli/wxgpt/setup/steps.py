@@ -15,7 +15,7 @@ def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[st
     """Yield each step; further lines of a step are details."""
     if not time.timezone and not time.daylight and place.system:
         yield (
-            "This machine is set to UTC, and times and days would be too · 机器用的是 UTC 时间:\n"
+            "This machine is set to UTC, so times and days would be in UTC · 机器用的是 UTC 时间:\n"
             "     timedatectl set-timezone Asia/Shanghai"
         )
     if wanted.daily_budget:
@@ -27,7 +27,7 @@ def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[st
         yield "systemctl daemon-reload && systemctl enable --now wxgptd.socket wxgptd.service"
     else:
         yield f"wxgptd --config {place.config}        (in another terminal · 另开一个终端)"
-    yield f"Point the domain's DNS record to this machine · 把 {wanted.domain} 解析到这台机器"
+    yield f"Point the domain's DNS record at this machine · 把 {wanted.domain} 解析到这台机器"
     yield from _web(web, wanted.domain, place.upstream)
     prefix = "wxgpt" if place.config == SYSTEM_CONFIG else f"wxgpt --config {place.config}"
     yield f"{prefix} doctor\n     checks everything, and suggests fixes · 逐项检查，说该改什么"
@@ -50,7 +50,7 @@ def _web(web: str, domain: str, upstream: str) -> Iterator[str]:
             yield "nginx -t && systemctl reload nginx"
         case _:
             yield (
-                f"Make a web server with a certificate forward https://{domain}/ to "
+                f"Have a web server with a certificate forward https://{domain}/ to "
                 f"http://{upstream}/\n"
                 f"     让带证书的网站服务器把请求转到 http://{upstream}/"
             )

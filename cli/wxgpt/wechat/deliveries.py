@@ -1,4 +1,4 @@
-"""The outcome of a delivery, for people and for scripts."""
+"""Format the outcome of a delivery, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def show_attempt(attempt: Attempt) -> None:
 
 
 def show_delivery(delivery: Delivery, why: str | None = None) -> None:
-    """Print what the sender sees in the end; if that is nothing, print `why`, unless it is None."""
+    """Print what the sender finally sees; if nothing, also print `why`, unless it is None."""
     if delivery.shown is None:
         click.echo(f"the user sees nothing (the answer was `success`, {delivery.took_s:.1f} s)")
         if why is not None:
@@ -38,7 +38,7 @@ def show_delivery(delivery: Delivery, why: str | None = None) -> None:
 
 
 def as_json(message: Message, user: str, delivery: Delivery) -> dict[str, object]:
-    """Return the delivery for scripts."""
+    """Return the delivery as JSON."""
     return {
         "user": user,
         "delivery": None if isinstance(message, str) else message.get("MsgId"),

@@ -1,4 +1,4 @@
-"""Identify the daemon behind a URL: that of a state directory, another one, or not wxgptd."""
+"""Identify the daemon at a URL: a state directory's own, another one, or not wxgptd."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE_S = 5.0
 def asked(url: str) -> str | None:
     """Return the instance name of the daemon at `url`, or None if the server does not send one.
 
-    Try the webhook, too: a proxy may forward nothing else.
+    Also try the webhook: a proxy may forward nothing else.
 
     Raises:
         Unreachable: nothing is listening there.
@@ -43,7 +43,7 @@ def _instance_header(parts: SplitResult, path: str) -> str | None:
 
 
 def own(state_dir: Path) -> str | None:
-    """Return the instance name of the daemon of `state_dir`, or None if it cannot be read."""
+    """Return the instance name of the daemon that uses `state_dir`, or None if it is unreadable."""
     try:
         return links.instance_name((segments.keys_directory(state_dir) / "links").read_bytes())
     except OSError:

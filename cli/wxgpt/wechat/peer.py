@@ -1,9 +1,9 @@
-"""Play WeChat: sign, encrypt, deliver a message up to three times, and accept what WeChat accepts.
+"""Simulate WeChat: sign, encrypt and deliver messages, retry, and accept what WeChat accepts.
 
-Each attempt has a new connection, the same body, timestamp and nonce, and a timeout of 5 s. The
-response is judged as by WeChat: a reply, `success` or an empty body is final, anything else is an
-error. What WeChat does when a connection fails is not published; here the next attempt follows
-once the 5 s are over.
+Each of the three attempts uses a new connection, the same body, timestamp and nonce, and a 5 s
+timeout. As in WeChat, a reply, `success` or an empty body is final, and anything else is an error.
+What WeChat does when a connection fails is not documented; here the next attempt starts when the
+5 s are over.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PATIENCE_S = 5.0
 ATTEMPTS = 3
 
 FAULT_TEXT = "该公众号提供的服务出现故障，请稍后再试"
-"""What WeChat shows when an account's server did not answer."""
+"""What WeChat shows when an account's server does not answer."""
 
 
 class Result(StrEnum):
@@ -48,7 +48,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt; `began_s` counts from the first one."""
+    """One attempt; `began_s` is relative to the start of the first one."""
 
     number: int
     began_s: float
@@ -112,7 +112,7 @@ class Peer:
         on_attempt: Callable[[Attempt], None] = lambda _: None,
         attempts: int = ATTEMPTS,
     ) -> Delivery:
-        """Deliver one message from `user`, repeating the attempt as WeChat would."""
+        """Deliver one message from `user`, retrying as WeChat would."""
         url, body = self.request(user, message)
         began = self._clock.seconds()
         done: list[Attempt] = []
@@ -133,7 +133,7 @@ class Peer:
         return Delivery(tuple(done), FAULT_TEXT, fault=True)
 
     def request(self, user: str, message: Message) -> tuple[str, bytes]:
-        """Return the URL and the body that all attempts at a message share."""
+        """Return the URL and the body that all attempts to deliver a message share."""
         webhook, now = self._webhook, int(self._wall())
         if not isinstance(message, str):
             head = {"ToUserName": webhook.to, "FromUserName": user, "CreateTime": str(now)}
@@ -223,7 +223,7 @@ class Peer:
 
 
 def _described(kind: str, xml: bytes) -> str:
-    """Describe a reply that is not a text: its kind, and its titles or media ids."""
+    """Describe a non-text reply: its kind, and its titles or media ids."""
     details = re.findall(
         r"<(?:Title|MediaId)>(?:<!\[CDATA\[)?(.*?)(?:\]\]>)?</", xml.decode("utf-8", "replace")
     )
@@ -239,7 +239,7 @@ def _xml(fields: Mapping[str, str]) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return the error that Twisted's client has wrapped."""
+    """Return the error that Twisted's client wrapped."""
     reasons = getattr(error, "reasons", None)
     return reasons[0].value if reasons else error
 
@@ -258,7 +258,7 @@ def _why(error: BaseException) -> str:
 
 
 def real_client(reactor: Reactor) -> Wrapped:
-    """Return an HTTP client that makes a new connection for each request."""
+    """Return an HTTP client that opens a new connection for each request."""
     from treq.client import HTTPClient
     from twisted.web.client import Agent
 

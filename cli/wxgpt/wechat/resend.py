@@ -40,7 +40,7 @@ class Message:
 
     @property
     def label(self) -> str:
-        """The text that is shown for it."""
+        """The text shown for it in the output."""
         return self.fields.get("Content") or self.fields.get("Event", "")
 
 
@@ -62,10 +62,10 @@ class Plan:
 
 
 def resend(plan: Plan, output: str) -> None:
-    """Resend the logged messages as `plan` says, and print the outcome of each.
+    """Resend the logged messages as `plan` specifies, and print the outcome of each.
 
     Raises:
-        UsageFailure: the target is remote or the daemon of this log, or there is nothing to send.
+        UsageFailure: the target is remote, or is this log's daemon, or there is nothing to send.
         Unreachable: nothing is listening there.
         UnansweredMessage: a message got no reply.
     """
@@ -219,7 +219,7 @@ class Logged:
             case e.SessionOpened(assistant=assistant):
                 self._opened[user] = self._commands.get(assistant, self._fallback)
             case e.CommandGiven(command="clear unconfirmed"):
-                self.stripped += 1  # if resent, it would be taken for the confirmation
+                self.stripped += 1  # if resent, it would be taken as the confirmation
             case (
                 e.CommandGiven()
                 | e.UserSubscribed()
@@ -309,7 +309,7 @@ async def _play(
 
 
 class _Rows:
-    """Prints the outcome of each message as it is known; as JSON, all of them at the end."""
+    """Prints each message's outcome as soon as it is known; in JSON, all of them at the end."""
 
     def __init__(self, output: str) -> None:
         self._output = output

@@ -26,11 +26,11 @@ REASONS = {
     "ask": "blocked or over a limit; the user was notified less than a minute ago",
     "command": "blocked; the user was notified less than a minute ago",
 }
-"""Why there is no reply, by the name of the message's route (`wxgptd.domain.intake.routing`)."""
+"""Reasons for sending no reply, keyed by the message's route (`wxgptd.domain.intake.routing`)."""
 
 
 def why(config: Config, account: str | None, user: str, message: Message) -> str | None:
-    """Return the daemon's reason for not replying to a message, or None if it cannot be asked."""
+    """Return the daemon's reason for not replying to a message, or None if unavailable."""
     if isinstance(message, str):
         return None
     name, _ = options.pick_account(config, account)

@@ -22,7 +22,7 @@ def webhook(
     """Return the webhook to deliver to, from the configuration and the options.
 
     Raises:
-        UsageFailure: the options do not fit the configuration, or `url` is not valid.
+        UsageFailure: the options conflict with the configuration, or `url` is not valid.
     """
     from wxgpt.wechat.peer import Webhook
     from wxgptd import config as cfg
