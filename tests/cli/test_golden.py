@@ -1,6 +1,6 @@
 """The output of every command, byte for byte, so that every change to it is visible and deliberate.
 
-`WXGPTD_WRITE_GOLDEN=1 pytest tests/cli/test_golden.py` rewrites tests/fixtures/cli; review the
+`make golden` rewrites tests/fixtures/cli; review the
 diff before committing it. JSON output may gain keys but never loses any.
 """
 
@@ -191,7 +191,7 @@ def compare(name: str, output: str) -> None:
     path = FIXTURES / "cli" / f"{name}.txt"
     if os.environ.get("WXGPTD_WRITE_GOLDEN"):
         path.write_text(output, encoding="utf-8")
-    assert output == path.read_text("utf-8")
+    assert output == path.read_text("utf-8"), "if the change is deliberate: make golden"
 
 
 @pytest.mark.processes

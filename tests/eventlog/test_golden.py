@@ -3,7 +3,8 @@
 `v1` has all events in their first format; `v2` those added or changed for pictures, pushes,
 standings and readable text; `v3` those for several models and their cost; `v4` is in format 2,
 encrypted, and one of its users was erased; `v5` continues that log with the times when messages
-were sent, taps and timeout budgets. The JSON that scripts read may gain keys but never loses any.
+were sent, taps and timeout budgets; `v6` and `v7` have every kind of event, in formats 2 and 3. The
+JSON that scripts read may gain keys but never loses any.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import injuries
+from tests.support.continue_log import continue_log, records_of
 from tests.support.injuries import MASTER
 from wxgpt.log import rendering
 from wxgptd.domain.evolve import fold
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.values import Standing
 from wxgptd.eventlog import codec, reader, segments
 from wxgptd.eventlog.codec import KINDS
 from wxgptd.eventlog.keyring import Keyring
@@ -56,7 +60,21 @@ def test_an_old_log_can_be_folded(version):
 
 
 def test_the_newest_log_contains_every_event_kind():
-    assert {type(record.event).__name__ for record in read(VERSIONS[-1])} == set(KINDS)
+    assert {type(record.event).__name__ for record in read(VERSIONS[-1])} == set(KINDS), (
+        "write the next log with `python -m tests.support.continue_log`"
+    )
+
+
+def test_the_next_log_continues_the_newest(tmp_path):
+    blocked = e.StandingChanged(at=1.8e9, standing=Standing.BLOCKED, until=0.0)
+    continue_log(LOGS / VERSIONS[-1], tmp_path / "next", "carol", [blocked])
+    records = records_of(tmp_path / "next")
+    assert records[:-1] == read(VERSIONS[-1])
+    assert records[-1].event == blocked
+    assert len((tmp_path / "next" / "events.ndjson").read_text("utf-8").splitlines()) == len(
+        records
+    )
+    assert not list((tmp_path / "next").rglob("reserve"))
 
 
 def test_replies_in_v1_count_as_fully_offered():
