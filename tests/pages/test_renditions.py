@@ -41,8 +41,8 @@ class Thread:
 
 def make_renditions() -> tuple[Renditions, Thread]:
     thread = Thread()
-    workshop = RenderQueue(thread, Clock())
-    return Renditions(PageViews(), lambda _: StatusText("正在写"), workshop), thread
+    render_queue = RenderQueue(thread, Clock())
+    return Renditions(PageViews(), lambda _: StatusText("正在写"), render_queue), thread
 
 
 def results(*waiting: Deferred) -> list[list]:

@@ -78,7 +78,7 @@ class HistoryPage(_OfHistory):
 
     async def _write(self, request: Request, history: History, wanted: int, query: str) -> None:
         pages, words = self._pages, words_of(query)
-        view = await pages.workshop.run(
+        view = await pages.render_queue.run(
             self._owner, lambda: history.page(wanted, words), costly=bool(words)
         )
         rendered = await self._rendered(view)
@@ -87,19 +87,19 @@ class HistoryPage(_OfHistory):
             page = self._page(view, rendered, query, words)
             return page, pack(page)
 
-        page, packed = await pages.workshop.run(self._owner, make)
+        page, packed = await pages.render_queue.run(self._owner, make)
         await pages.page_views.durable()
         await send(pages, self._owner, request, page, packed)
 
     async def _rendered(self, view: HistoryView) -> dict[str, Blocks]:
         """Render the answers of a page one by one until its budget is used up."""
-        workshop, rendered = self._pages.workshop, dict[str, Blocks]()
-        left_s = workshop.left_s(self._owner) - PAGE_BUDGET_S
+        render_queue, rendered = self._pages.render_queue, dict[str, Blocks]()
+        left_s = render_queue.left_s(self._owner) - PAGE_BUDGET_S
         for turn in (turn for dialogue in view.dialogues for turn in dialogue.turns):
-            if workshop.left_s(self._owner) < left_s:
+            if render_queue.left_s(self._owner) < left_s:
                 rendered[turn.answer] = as_written(turn.answer)
             else:
-                rendered[turn.answer] = await workshop.blocks(self._owner, turn.answer)
+                rendered[turn.answer] = await render_queue.blocks(self._owner, turn.answer)
         return rendered
 
     def _page(
@@ -165,7 +165,7 @@ class Download(_OfHistory):
         paragraphs = as_markdown(history.whole(), pages.texts, label)
         parts: list[str] = []
         while True:  # in pieces, so that other owners get their turn
-            part = await pages.workshop.run(
+            part = await pages.render_queue.run(
                 self._owner, lambda: list(islice(paragraphs, PARAGRAPHS_AT_ONCE)), costly=True
             )
             if not part:
@@ -176,7 +176,7 @@ class Download(_OfHistory):
             plain = ("\n\n".join(parts) + "\n").encode("utf-8", "replace")
             return plain, pack(plain)
 
-        plain, packed = await pages.workshop.run(self._owner, make)
+        plain, packed = await pages.render_queue.run(self._owner, make)
         await pages.page_views.durable()
         request.setHeader("Content-Type", "text/markdown; charset=utf-8")
         request.setHeader("Content-Disposition", 'attachment; filename="history.md"')

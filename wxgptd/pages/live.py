@@ -101,7 +101,7 @@ class Poll(LinkedResource):
         name = "gzip", update
         packed = rendition.made.find(name)
         if packed is None:
-            packed = await self._pages.workshop.run(self._owner, lambda: pack(update))
+            packed = await self._pages.render_queue.run(self._owner, lambda: pack(update))
             rendition.made.keep(name, packed)
         return packed
 

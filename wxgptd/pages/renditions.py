@@ -42,11 +42,14 @@ class Renditions:
     """The answers with current or recent readers, by link token."""
 
     def __init__(
-        self, page_views: PageViews, say: Callable[[AnswerView], StatusText], workshop: RenderQueue
+        self,
+        page_views: PageViews,
+        say: Callable[[AnswerView], StatusText],
+        render_queue: RenderQueue,
     ) -> None:
         self._page_views = page_views
         self._say = say
-        self._workshop = workshop
+        self._workshop = render_queue
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
 
     def of(self, token: str) -> Deferred[Rendition | None]:

@@ -158,7 +158,7 @@ class AnswerPage(LinkedResource):
 
         if sum(map(len, rendition.blocks)) < LONG_BYTES:
             return self._page(rendition, waited_s), b""
-        page, packed = await self._pages.workshop.run(self._owner, make)
+        page, packed = await self._pages.render_queue.run(self._owner, make)
         if rendition.view.progress.final:
             cache.keep("page", page)
             cache.keep("packed page", packed)

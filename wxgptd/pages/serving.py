@@ -76,7 +76,7 @@ class Pages:
         self,
         page_views: PageViews,
         texts: Callable[[], Texts],
-        workshop: RenderQueue,
+        render_queue: RenderQueue,
         *,
         ready: Callable[[], bool],
         full: Callable[[str], None],
@@ -84,14 +84,14 @@ class Pages:
     ) -> None:
         self.page_views = page_views
         self._texts = texts
-        self.clock = workshop.clock
+        self.clock = render_queue.clock
         self.ready = ready
-        self.workshop = workshop
+        self.render_queue = render_queue
         self.limits = LinkLimits(self.clock)
         self.unsent = Unsent()
         self._full = full
         self.place = place
-        self.renditions = Renditions(page_views, self.sentences, self.workshop)
+        self.renditions = Renditions(page_views, self.sentences, self.render_queue)
         self.audiences = Audiences(self.renditions, page_views, self.clock)
         self._environment = Environment(
             loader=PackageLoader("wxgptd.pages"),

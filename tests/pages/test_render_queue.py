@@ -18,7 +18,7 @@ from wxgptd.pages.render_queue import (
 
 
 class Shop:
-    """A workshop whose thread does one job per `step`, each with `takes_s` of CPU time."""
+    """A render_queue whose thread does one job per `step`, each with `takes_s` of CPU time."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -26,7 +26,7 @@ class Shop:
         self.cpu = 0.0
         self.takes_s = 0.0
         self.done: list[object] = []
-        self.workshop = RenderQueue(self._in_thread, self.clock, self._thread_time)
+        self.render_queue = RenderQueue(self._in_thread, self.clock, self._thread_time)
 
     def _in_thread(self, work) -> Deferred:
         done: Deferred = Deferred()
@@ -46,7 +46,7 @@ class Shop:
             self.step()
 
     def run(self, link: str, name: object) -> Deferred:
-        return self.workshop.run(link, lambda: self.done.append(name) or name)
+        return self.render_queue.run(link, lambda: self.done.append(name) or name)
 
 
 @pytest.fixture
@@ -89,19 +89,19 @@ def test_work_without_waiters_is_not_started(shop):
 def test_a_text_is_rendered_once_for_all_waiters(shop):
     results: list = []
     for link in ("a", "b", "a"):
-        shop.workshop.blocks(link, "**天**").addCallback(results.append)
+        shop.render_queue.blocks(link, "**天**").addCallback(results.append)
     shop.run_out()
     assert results == [("<p><strong>天</strong></p>",)] * 3
-    shop.workshop.blocks("c", "**天**").addCallback(results.append)
+    shop.render_queue.blocks("c", "**天**").addCallback(results.append)
     assert len(results) == 4, "the rendering is cached"
     assert shop.jobs == []
 
 
 def test_a_text_is_still_rendered_after_one_waiter_cancels(shop):
     shop.run("x", "first")
-    cancelled, results = shop.workshop.blocks("a", "天"), []
+    cancelled, results = shop.render_queue.blocks("a", "天"), []
     failures(cancelled)
-    shop.workshop.blocks("b", "天").addCallback(results.append)
+    shop.render_queue.blocks("b", "天").addCallback(results.append)
     cancelled.cancel()
     shop.run_out()
     assert results == [("<p>天</p>",)]
@@ -109,11 +109,11 @@ def test_a_text_is_still_rendered_after_one_waiter_cancels(shop):
 
 def test_a_text_abandoned_by_all_waiters_can_be_requested_again(shop):
     shop.run("x", "first")
-    cancelled, results = shop.workshop.blocks("a", "天"), []
+    cancelled, results = shop.render_queue.blocks("a", "天"), []
     failures(cancelled)
     cancelled.cancel()
     shop.run_out()
-    shop.workshop.blocks("a", "天").addCallback(results.append)
+    shop.render_queue.blocks("a", "天").addCallback(results.append)
     shop.run_out()
     assert results == [("<p>天</p>",)]
 
@@ -121,10 +121,10 @@ def test_a_text_abandoned_by_all_waiters_can_be_requested_again(shop):
 def test_texts_are_shown_unrendered_once_the_budget_is_used_up(shop):
     shop.takes_s = BUDGET_S + 1
     results: list = []
-    shop.workshop.blocks("a", "**一**").addCallback(results.append)
+    shop.render_queue.blocks("a", "**一**").addCallback(results.append)
     shop.run_out()
-    shop.workshop.blocks("a", "**二** <b>").addCallback(results.append)
-    shop.workshop.blocks("b", "**三**").addCallback(results.append)
+    shop.render_queue.blocks("a", "**二** <b>").addCallback(results.append)
+    shop.render_queue.blocks("b", "**三**").addCallback(results.append)
     shop.run_out()
     assert results[0] == ("<p><strong>一</strong></p>",)
     assert results[1] == ('<p class="plain">**二** &lt;b&gt;</p>',)
@@ -133,11 +133,11 @@ def test_texts_are_shown_unrendered_once_the_budget_is_used_up(shop):
 
 def test_a_budget_is_restored_over_time(shop):
     shop.takes_s = BUDGET_S + 1
-    shop.workshop.blocks("a", "一")
+    shop.render_queue.blocks("a", "一")
     shop.run_out()
     shop.clock.advance(1 / BUDGET_BACK + 1)
     results: list = []
-    shop.workshop.blocks("a", "**二**").addCallback(results.append)
+    shop.render_queue.blocks("a", "**二**").addCallback(results.append)
     shop.run_out()
     assert results == [("<p><strong>二</strong></p>",)]
 
@@ -148,19 +148,19 @@ def test_the_queue_is_limited_per_link_and_in_total(shop):
     assert [error.type for error in rejections] == [TooBusy] * 2, "one job is already running"
     others = [shop.run(f"link {number}", number) for number in range(MAX_WAITING)]
     assert len(failures(*others)) == MAX_WAITING_PER_OWNER
-    assert shop.workshop.waiting == MAX_WAITING
+    assert shop.render_queue.waiting == MAX_WAITING
     shop.run_out()
-    assert shop.workshop.waiting == 0
+    assert shop.render_queue.waiting == 0
 
 
 def test_a_rejected_rendering_can_be_requested_later(shop):
     mine = [shop.run("a", number) for number in range(MAX_WAITING_PER_OWNER + 1)]
-    rejections = failures(shop.workshop.blocks("a", "天"))
+    rejections = failures(shop.render_queue.blocks("a", "天"))
     assert rejections[0].check(TooBusy)
     failures(*mine)
     shop.run_out()
     results: list = []
-    shop.workshop.blocks("a", "天").addCallback(results.append)
+    shop.render_queue.blocks("a", "天").addCallback(results.append)
     shop.run_out()
     assert results
 
@@ -169,7 +169,7 @@ def test_failed_work_is_reported_and_the_next_job_runs(shop):
     def fail():
         raise ZeroDivisionError
 
-    errors = failures(shop.workshop.run("a", fail))
+    errors = failures(shop.render_queue.run("a", fail))
     shop.run("b", "next")
     done, _ = shop.jobs.pop(0)
     done.errback(ZeroDivisionError())
@@ -179,10 +179,10 @@ def test_failed_work_is_reported_and_the_next_job_runs(shop):
 
 
 def test_a_rendering_that_finishes_after_an_erasure_is_forgotten_too(shop):
-    shop.workshop.blocks("a", "天")
-    shop.workshop.forget_all()
+    shop.render_queue.blocks("a", "天")
+    shop.render_queue.forget_all()
     shop.run_out()
-    shop.workshop.blocks("a", "天")
+    shop.render_queue.blocks("a", "天")
     assert len(shop.jobs) == 1
 
 
