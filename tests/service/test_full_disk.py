@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
+from wxgpt.wechat import messages
 
 FULL = configuration().texts.storage_full
 
@@ -27,6 +28,31 @@ def test_held_questions_are_answered_and_new_ones_rejected():
     story.send("还有一个问题")
     story.advance(9)
     assert len(story.model.calls) == 2
+
+
+def test_a_message_that_was_turned_away_gets_the_same_reply_when_there_is_room():
+    story = Story(answer_at(1, "好。"))
+    story.open()
+    story.store.is_full = True
+    message = messages.text_message("一？")
+    assert story.deliver(message).reply == FULL
+    story.store.is_full = False
+    story.advance(5)
+    assert story.deliver(message).reply == FULL
+    assert story.model.calls == []
+
+
+def test_a_message_that_was_turned_away_is_forgotten_after_its_last_attempt():
+    story = Story(answer_at(1, "好。"))
+    story.open()
+    story.store.is_full = True
+    message = messages.text_message("一？")
+    assert story.deliver(message).reply == FULL
+    story.store.is_full = False
+    story.advance(21)
+    repeated = story.deliver(message)
+    story.advance(2)
+    assert repeated.reply == "好。"
 
 
 def test_stopping_still_works_on_a_full_disk():

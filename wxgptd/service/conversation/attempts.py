@@ -33,6 +33,7 @@ from wxgptd.service.conversation.attempt import Attempt
 from wxgptd.service.conversation.holding import Holding
 from wxgptd.service.conversation.intake import Intake
 from wxgptd.service.conversation.receiving import Receiving
+from wxgptd.service.conversation.turned_away import TurnedAway
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.settings import Settings
 
@@ -55,10 +56,13 @@ class Attempts:
         self._intake = intake
         self._receiving = receiving
         self._holding = holding
+        self._turned_away = TurnedAway()
 
     def answer(self, attempt: Attempt) -> Deferred[Outcome]:
         """Answer one attempt; see `wxgptd.ports.wechat.Conversations`."""
         self._holding.arrived(attempt)
+        if self._turned_away.knows(attempt.user, attempt.delivery, attempt.at):
+            return succeed(self._storage_full())
         message = self._intake.read(attempt)
         match route := self._intake.route(attempt, message):
             case NotAnswered():
@@ -67,7 +71,8 @@ class Attempts:
                 return succeed(self._intake.apply(attempt, rule))
             case DiskFull():
                 # Not recorded, because the disk has no room for it.
-                return succeed(Say(wording.storage_full(self._settings.texts)))
+                self._turned_away.note(attempt.user, attempt.delivery, attempt.at)
+                return succeed(self._storage_full())
             case Repeated(rule=rule) | Membership(rule=rule):
                 return self._take(attempt, message, rule)
             case Hint():
@@ -108,6 +113,9 @@ class Attempts:
             outcome = self._intake.apply(attempt, rule)
             return self._journal.committed().addCallback(lambda _: outcome)
         return Deferred.fromCoroutine(self._holding.hold(attempt, window))
+
+    def _storage_full(self) -> Outcome:
+        return Say(wording.storage_full(self._settings.texts))
 
     def end(self) -> None:
         """End every held attempt without a response."""
