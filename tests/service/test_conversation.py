@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.builders import filled
+from tests.support.builders import filled, words_of
 from tests.support.model_server import Script, Step, answer_at, chunk, error, streamed
 from tests.support.story import Story, configuration, safe_account
 from wxgpt.wechat import messages
 from wxgptd import config as cfg
+from wxgptd.domain.replies import taps
 from wxgptd.domain.replies.texts import Texts
 
 ANSWER = "天空是蓝色的，因为空气把蓝光散射得更多。"
@@ -139,7 +140,7 @@ def test_a_question_beyond_the_queue_limit_is_rejected_at_once():
     story.open()
     for text in ("一？", "二？", "三？"):
         story.send(text)
-    assert story.say("四？") == TEXTS.too_many_waiting
+    assert words_of(story.say("四？")) == taps.without_taps(TEXTS.too_many_waiting)
     assert len(story.model.calls) == 1
 
 

@@ -454,14 +454,14 @@ def story_with_two_models() -> Story:
 
 def test_a_user_can_choose_a_model():
     story = story_with_two_models()
-    listed = "可以换成：small、Big。发送“/model 名字”即可切换。"
+    listed = "可以换成：small、Big。发送“/model”加上名字即可切换。"
     assert words_of(story.say("/model")) == f"现在用的是 small，{listed}"
     assert story.say("/model big") == "已切换到 Big，接着问吧。"
     assert ask(story) == ANSWER
     assert story.model.calls[-1]["model"] == "Big"
     assert (
         words_of(story.say("/MODEL nobody"))
-        == "没有叫这个名字的模型。现在用的是 Big，可以换成：small、Big。发送“/model 名字”即可切换。"
+        == "没有叫这个名字的模型。现在用的是 Big，可以换成：small、Big。发送“/model”加上名字即可切换。"
     )
     story.crash()
     story.start()

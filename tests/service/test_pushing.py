@@ -344,7 +344,7 @@ def test_no_reply_suggests_asking_for_an_answer_that_will_be_pushed():
     assert "继续" not in sent.reply
     story = late_story()
     story.advance(10)
-    assert "已经写完" not in story.say("/help")
+    assert "回答已经写好" not in story.say("/help")
 
 
 def test_repeated_token_errors_pause_pushing(logged):

@@ -23,9 +23,9 @@ def test_the_next_reply_links_to_a_late_answer_once():
     story = late_story()
     reply = story.say("/help")
     assert reply.endswith(
-        f"（你之前问的“天空为什么是蓝色的？”已经写完：\nhttps://chat.example.com{story.link} ）"
+        f"（你之前问的“天空为什么是蓝色的？”，回答已经写好：\nhttps://chat.example.com{story.link} ）"
     )
-    assert "已经写完" not in story.say("/help")
+    assert "回答已经写好" not in story.say("/help")
 
 
 def test_an_answer_with_the_link_still_fits():
@@ -54,19 +54,19 @@ def test_a_late_attempt_gets_the_same_reply():
 def test_an_answer_whose_page_was_opened_is_not_announced():
     story = late_story()
     story.get(story.link)
-    assert "已经写完" not in story.say("/help")
+    assert "回答已经写好" not in story.say("/help")
 
 
 def test_an_answer_read_in_the_chat_is_not_announced():
     story = late_story()
     assert story.say("继续") == LATE
-    assert "已经写完" not in story.say("/help")
+    assert "回答已经写好" not in story.say("/help")
 
 
 def test_a_cleared_session_s_answer_is_not_announced():
     story = late_story()
-    assert "已经写完" not in story.say("/clear")
-    assert "已经写完" not in story.say("/help")
+    assert "回答已经写好" not in story.say("/clear")
+    assert "回答已经写好" not in story.say("/help")
 
 
 def test_an_answer_that_wechat_never_fetches_is_announced():
@@ -74,9 +74,9 @@ def test_an_answer_that_wechat_never_fetches_is_announced():
     story.open()
     story.send("为什么？", attempts=1)
     story.advance(10)
-    assert "已经写完" not in story.say("/help")  # WeChat may still retry
+    assert "回答已经写好" not in story.say("/help")  # WeChat may still retry
     story.advance(12)
-    assert "“为什么？”已经写完" in story.say("/help")
+    assert "“为什么？”，回答已经写好" in story.say("/help")
 
 
 def test_a_failure_is_not_announced():
@@ -84,7 +84,7 @@ def test_a_failure_is_not_announced():
     story.open()
     story.send("为什么？")
     story.advance(60)
-    assert "已经写完" not in story.say("/help")
+    assert "回答已经写好" not in story.say("/help")
 
 
 def test_a_late_answer_is_announced_after_a_restart():
@@ -103,7 +103,7 @@ def test_an_answer_completed_after_a_restart_is_announced():
     story.world_clock.rightNow += 60
     story.start()
     story.advance(5)
-    assert "“为什么？”已经写完" in story.say("/help")
+    assert "“为什么？”，回答已经写好" in story.say("/help")
 
 
 def test_a_full_length_reply_makes_room_for_the_link():

@@ -53,7 +53,7 @@ def answer_at(seconds: float, text: str, finish: str = "stop") -> Script:
 def streamed(seconds: float, sentences: Sequence[str], first_s: float = 0.5) -> Script:
     """Return a script that spreads the sentences evenly; the last comes after `seconds`."""
     gap = (seconds - first_s) / max(1, len(sentences) - 1)
-    steps = [Step(first_s + gap * n, chunk(text)) for n, text in enumerate(sentences)]
+    steps = [Step(min(first_s + gap * n, seconds), chunk(text)) for n, text in enumerate(sentences)]
     return Script([*steps, Step(seconds, chunk(finish="stop") + USAGE + DONE, end=True)])
 
 

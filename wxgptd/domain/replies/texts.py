@@ -65,9 +65,9 @@ class Texts:
     no_such_command_help: str = "没有这个命令，看看{tap:/help|帮助}吧。"
     nothing_to_retry: str = "还没有可以重试的问题，直接提问就行。"
     expired_hint: str = "对话已超时，这条消息还没有发给 AI。发送“{tap:接着聊}”就能得到回答。"
-    models: str = "现在用的是 {model}，可以换成：{models}。发送“/model 名字”即可切换。"
+    models: str = "现在用的是 {model}，可以换成：{models}。发送“/model”加上名字即可切换。"
     no_such_model: str = (
-        "没有叫这个名字的模型。现在用的是 {model}，可以换成：{models}。发送“/model 名字”即可切换。"
+        "没有叫这个名字的模型。现在用的是 {model}，可以换成：{models}。发送“/model”加上名字即可切换。"
     )
     only_model: str = "现在只有一个模型，不用切换。"
     model_chosen: str = "已切换到 {model}，接着问吧。"
@@ -77,7 +77,7 @@ class Texts:
     for_days: str = "{count} 天"
 
     # Messages that are not accepted as questions.
-    too_many_waiting: str = "前面的问题还在回答，请等收到回答后再问。"
+    too_many_waiting: str = "前面的问题还没答完，请等答完再问。发送“{tap:继续}”可以看回答。"
     question_too_long: str = "这条消息太长了，请缩短后再发。"
     not_understood: str = "目前只支持文字消息，请用文字提问。"
     not_understood_text: str = "没有看到文字，请写下你的问题。"
@@ -100,7 +100,7 @@ class Texts:
 
     # Shown with an answer.
     ai_label: str = "内容由 AI 生成"
-    unseen: str = "（你之前问的“{question}”已经写完：\n{link} ）"
+    unseen: str = "（你之前问的“{question}”，回答已经写好：\n{link} ）"
     trimmed: str = "（对话较长，AI 不再参考最早的内容。想重新开始，可以{tap:/clear|清空对话}）"
     more: str = "──────────\n发送“{tap:继续}”看下一段\n全文：{link}"
     still_writing: str = "──────────\n还在写……发送“{tap:继续}”看下文\n全文：{link}"
