@@ -127,6 +127,41 @@ def test_the_clock_offset_is_learned_and_survives_a_restart():
     assert offset_s() == 0.0  # samples older than a day do not count
 
 
+@pytest.mark.parametrize("step_s", [6.0, 13.0, -13.0])
+def test_a_clock_that_was_set_while_the_daemon_was_down_is_learned_again(step_s):
+    story = Story(SLOW, clock_offset=20.0)
+    story.open()
+    for _ in range(3):
+        story.advance(30, 1.0)
+        story.say("/help")
+    story.clock_offset += step_s
+    story.restart()
+    story.say("/help")
+    for _ in range(5):
+        story.advance(30, 1.0)
+        story.say("/help")
+    story.send("问")
+    story.advance(16)
+    [asked] = [event for event in story.store.events() if type(event).__name__ == "QuestionAsked"]
+    assert asked.delay_s == 0.0
+
+
+def test_messages_that_waited_for_a_restart_do_not_replace_the_learned_offset():
+    story = Story(SLOW, clock_offset=3.0)
+    story.open()
+    story.advance(30.3, STEP_S)
+    story.say("/help")
+    before = story.service.state.clock_offset.seconds(story.service.base.event_clock.now())
+    story.go_down(listening=True)
+    waiting = [story.send("/help", f"user{number}", advance=False) for number in range(8)]
+    story.advance(6, STEP_S)
+    story.start()
+    story.advance(10)
+    assert all(sent.done for sent in waiting)
+    after = story.service.state.clock_offset.seconds(story.service.base.event_clock.now())
+    assert after == before
+
+
 def test_the_log_records_when_a_message_was_sent_and_its_delay():
     story = Story(SLOW)
     story.open()

@@ -67,7 +67,8 @@ class Texts:
     expired_hint: str = "对话已超时，这条消息还没有发给 AI。发送“{tap:接着聊}”就能得到回答。"
     models: str = "现在用的是 {model}，可以换成：{models}。发送“/model”加上名字即可切换。"
     no_such_model: str = (
-        "没有叫这个名字的模型。现在用的是 {model}，可以换成：{models}。发送“/model”加上名字即可切换。"
+        "没有叫这个名字的模型。现在用的是 {model}，可以换成：{models}。"
+        "发送“/model”加上名字即可切换。"
     )
     only_model: str = "现在只有一个模型，不用切换。"
     model_chosen: str = "已切换到 {model}，接着问吧。"
