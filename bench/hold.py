@@ -63,7 +63,7 @@ def run_model(port: int, at_s: float, control: Connection) -> None:
 
 
 class Outcome:
-    """The reply that one user got, and when."""
+    """One user's reply, and when it arrived."""
 
     def __init__(self) -> None:
         self.attempts = 0

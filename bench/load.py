@@ -45,7 +45,7 @@ READING_S = (5.0, 20.0)
 SENTENCE = "天空是蓝色的，因为空气把蓝光散射得更多。"
 FIRST_S = 0.8
 CHARS_A_SECOND = 13
-"""An answer's time follows from its length; the longest one just fits into a reply."""
+"""An answer's time depends on its length; the longest one just fits into a reply."""
 MARK = "（完）"
 TOO_MANY = Texts().too_many_waiting
 

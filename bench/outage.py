@@ -36,7 +36,7 @@ async def outage(
     *,
     queued: bool,
 ) -> Counter[str]:
-    """Kill the daemon while questions arrive; return how many had each outcome."""
+    """Kill the daemon while questions arrive; return the number of questions by outcome."""
     await users.open()
 
     async def ask(user: int) -> load.Outcome:

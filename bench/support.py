@@ -138,7 +138,7 @@ def raise_file_limit() -> None:
 
 
 def text_xml(user: str, number: int, text: str, sent_at: int) -> str:
-    """Return a text message as WeChat's documentation shows it."""
+    """Return a text message in the form that WeChat documents."""
     return (
         "<xml><ToUserName><![CDATA[gh_bench]]></ToUserName>"
         f"<FromUserName><![CDATA[{user}]]></FromUserName><CreateTime>{sent_at}</CreateTime>"

@@ -81,12 +81,12 @@ ENGLISH = Language(
         "`news` (see below). A rule has either a `reply` or a `forward`.",
         "forward": "The address of another backend, which gets the message unchanged and whose "
         "reply goes to the user.",
-        "text": "A text as the reply.",
+        "text": "A text reply.",
         "image": "A picture as the reply: its media_id from WeChat.",
         "voice": "A voice message as the reply: its media_id from WeChat.",
         "video": "A video as the reply: its media_id from WeChat. `title` and `description` may be "
         "added.",
-        "music": "Music as the reply: its address, which needs a `cover` too. `title` and "
+        "music": "Music as the reply: its URL; `cover` is required with it. `title` and "
         "`description` may be added.",
         "news": "Articles as the reply, each with `title`, `description`, `picture` and `url`: one in "
         "a reply to a message, up to 8 in a reply to an event.",

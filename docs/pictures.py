@@ -1,7 +1,7 @@
-"""Draw the moving pictures of the READMEs: a chat without wxgptd, with it, and the page.
+"""Draw the animations in the READMEs: a chat without wxgptd, with it, and the page.
 
 The conversation is real: `wxgpt demo --keep` runs the daemon and the demonstration model, `wxgpt
-send` plays WeChat, and a browser opens the link of the reply. Only the look of the chat is drawn.
+send` plays WeChat, and a browser opens the link in the reply. Only the chat's appearance is drawn.
 `make pictures` writes docs/images; it needs chromium.
 """
 
@@ -34,25 +34,25 @@ PAGE = {"width": 360, "height": 660}
 
 SCALE = 1.5
 COLOURS = 64
-"""Of each frame; what is shown is flat, so that more would only weigh more."""
+"""The number of colours in a frame; more would only make the file larger."""
 
 FRAME_MS = 380
 LAST_MS = 4_000
 WINDOW_S = 15
-"""When WeChat gives up, in seconds after the message."""
+"""When WeChat stops waiting, in seconds after the message."""
 
 WAIT_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Language:
-    """What one picture says. `texts` are the daemon's own, where those are Chinese by default."""
+    """The words of one animation. `texts` replaces texts that are Chinese by default."""
 
     name: str
     opening: str
     question: str
     fault: str
-    """What WeChat shows where an account does not answer in time; in English, a translation."""
+    """What WeChat shows if an account does not answer in time; in English, a translation."""
     account: str
     captions: tuple[str, str, str]
     attempts: tuple[str, str, str]
@@ -112,7 +112,7 @@ class Recording:
 
 @contextmanager
 def demonstration(language: Language) -> Iterator[list[str]]:
-    """Run `wxgpt demo --keep`; yield how to call `wxgpt` for its daemon."""
+    """Run `wxgpt demo --keep`; yield the `wxgpt` command line for its daemon."""
     wxgpt = [sys.executable, "-m", "wxgpt"]
     demo = subprocess.Popen(
         [*wxgpt, "demo", "--keep"], stdout=subprocess.PIPE, encoding="utf-8", text=True
@@ -242,7 +242,7 @@ def _chat(caption: str, language: Language, seconds: int, said: list[str]) -> st
 
 
 def frame(language: Language, recording: Recording, scheme: str, seconds: int) -> str:
-    """Return the HTML of what is to be seen so many seconds after the question."""
+    """Return the HTML of the frame for this many seconds after the question."""
     asked = [_bubble(language.question, "user")]
     tried = [at for at in recording.attempts_s if at <= min(seconds, WINDOW_S)]
     waiting = _notice(f"{language.attempts[len(tried) - 1]}…")
@@ -265,7 +265,7 @@ def frame(language: Language, recording: Recording, scheme: str, seconds: int) -
 
 
 def draw(browser: Browser, language: Language, recording: Recording, scheme: str) -> None:
-    """Write the moving picture of one language and colour scheme."""
+    """Write the animation in one language and colour scheme."""
     page = browser.new_page(viewport=SIZE, device_scale_factor=SCALE)
     last = recording.replied_s + len(recording.pages[scheme]) - 1
     frames: list[Image.Image] = []
@@ -274,7 +274,7 @@ def draw(browser: Browser, language: Language, recording: Recording, scheme: str
         shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         frames.append(shot.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE))
     page.close()
-    # The end comes first, for readers who see one picture only, and is there long enough to read.
+    # The last frame also comes first, for readers who see a still image, and lasts long enough.
     frames.insert(0, frames[-1])
     durations = [LAST_MS, *([FRAME_MS] * (len(frames) - 2)), LAST_MS]
     path = IMAGES / f"chat-{language.name}-{scheme}.gif"
@@ -285,7 +285,7 @@ def draw(browser: Browser, language: Language, recording: Recording, scheme: str
 
 
 def main() -> None:
-    """Write every picture."""
+    """Write every animation."""
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

@@ -1,4 +1,4 @@
-"""Take the four screenshots of the READMEs: pages of the real daemon, in a real browser.
+"""Take the four screenshots for the READMEs: pages of the real daemon, in a real browser.
 
 Each begins and ends at a whole line. `make pictures` writes docs/page-*.png; it needs chromium.
 """
@@ -34,11 +34,11 @@ LINES = """() => {
     { const at = box.getBoundingClientRect(); lines.push([at.top + scrollY, at.bottom + scrollY]); }
   return lines;
 }"""
-"""Returns the top and bottom of each line and of whatever else should not be cut, in CSS pixels."""
+"""Returns the top and bottom of each line or other element not to be cut, in CSS pixels."""
 
 
 def gap(lines: list[tuple[float, float]], near: float, step: int) -> int:
-    """Return the first position from `near` on, in steps, that no line crosses."""
+    """Return the first position that no line crosses, starting at `near`, in steps of `step`."""
     position = round(near)
     while any(top - 4 < position < bottom + 4 for top, bottom in lines):
         position += step
@@ -86,7 +86,7 @@ def main() -> None:
         answer.write(RICH[:500])
         page = phone(browser, link)
         page.get_by_text("return self._items[key]").wait_for()
-        time.sleep(WRITTEN_S)  # for what the page has not shown yet
+        time.sleep(WRITTEN_S)  # until the page has shown all of it
         take(page, "writing")
         answer.write(RICH[500:]).end()
         link = theatre.answered(RICH, "done", "用 Python 写一个 LRU 缓存，并比较各种做法的复杂度")

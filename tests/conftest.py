@@ -1,11 +1,12 @@
 """Which tests run in parallel, and what all of them share.
 
-pytest-xdist runs the tests in several processes. Three marks declare what a test needs:
+pytest-xdist runs the tests in several processes. Three markers declare what a test needs:
 
-- `processes`: it starts real processes. An audit hook fails a test that does so without this mark,
+- `processes`: it starts real processes. An audit hook fails a test that does so without this
+  marker,
   so `make check` can leave out everything slow.
-- `xdist_group(NAME)`: it shares something expensive (a browser, a systemd) with the tests of the
-  same name. They run in one process, one after the other.
+- `xdist_group(NAME)`: it shares something expensive (a browser, a systemd) with the other tests of
+  that name. They run in one process, one after the other.
 - `alone`: its result depends on how long something takes, so nothing else may run meanwhile.
 """
 
@@ -63,7 +64,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _turn(item: pytest.Item) -> int:
-    """Return a test's place in the order: long tests first, so that none runs on at the end."""
+    """Return a test's place in the order: long tests first, so that none is left at the end."""
     folder = item.path.relative_to(TESTS).parts[0]
     if item.get_closest_marker("alone"):
         return 9
@@ -75,7 +76,7 @@ def _turn(item: pytest.Item) -> int:
 
 
 class ProcessGuard:
-    """Fails a test that starts a process without the mark `processes`.
+    """Fails a test that starts a process without the `processes` marker.
 
     Python does not report processes spawned by `multiprocessing` to audit hooks.
     """
@@ -113,7 +114,8 @@ class ProcessGuard:
 class MachineLock:
     """Keeps all other workers waiting while a test marked `alone` runs.
 
-    All workers lock one file: a test marked `alone` exclusively, every other test shared.
+    All workers lock one file: a test marked `alone` takes an exclusive lock, every other test a
+    shared one.
     """
 
     def __init__(self, run: str) -> None:

@@ -477,7 +477,7 @@ model = "m"
 @pytest.mark.parametrize(
     "listen", ["tcp:9006", "tcp:port=9006", "tcp:interface=127.0.0.1:port=9006"]
 )
-def test_every_form_of_endpoint_is_accepted(listen, tmp_path):
+def test_every_kind_of_endpoint_is_accepted(listen, tmp_path):
     assert cfg.parse(listening_on(listen), tmp_path / "wxgptd.toml", {}).server.listen == listen
 
 

@@ -1,6 +1,6 @@
 """wxgptd: the daemon between a WeChat Official Account and a slow chat model.
 
-The floors, the rule of order and the life of one message are described in ARCHITECTURE.md.
+ARCHITECTURE.md describes the layers, the rule of order and the life of one message.
 """
 
 __version__ = "0.1.0"

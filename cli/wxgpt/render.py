@@ -36,7 +36,7 @@ def clock_time(at: float, *, utc: bool) -> str:
 
 
 def printable(text: str) -> str:
-    """Return `text` on one line, with spaces for unprintable characters."""
+    """Return `text` on one line, with unprintable characters replaced by spaces."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 

@@ -1,4 +1,4 @@
-"""A phone with a real browser, the real daemon, and a model that the test scripts."""
+"""A phone with a real browser, the real daemon, and a model scripted by the test."""
 
 from __future__ import annotations
 

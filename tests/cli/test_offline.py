@@ -285,7 +285,7 @@ def test_the_log_is_counted_verified_and_exported(place):
 
 
 @pytest.mark.processes
-def test_damage_is_reported_with_its_position_and_a_torn_tail_is_not_damage(place):
+def test_damage_is_reported_with_its_position_but_a_torn_tail_is_not(place):
     log = place / "state" / "log"
     first, last = sorted(log.glob("*.wxlog"))
     torn = last.read_bytes()[:-30]

@@ -103,7 +103,7 @@ def test_no_text_becomes_a_link(text):
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
-def test_the_shown_prefix_of_a_growing_text_never_changes(text):
+def test_the_shown_prefix_of_growing_text_never_changes(text):
     for end in range(len(text) + 1):
         assert inert(text).startswith(inert(text[:end], growing=True)), text
 

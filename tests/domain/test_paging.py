@@ -46,7 +46,7 @@ def test_joined_pages_equal_the_text_and_each_page_fits(text, room):
 
 
 @given(TEXTS, st.integers(min_value=64, max_value=400))
-def test_the_first_page_of_a_growing_text_fits(text, room):
+def test_the_first_page_of_a_growing_answer_stays_within_the_limit(text, room):
     end = paging.cut(text, 0, room, growing=True)
     assert 0 <= end <= len(text)
     assert len(text[:end].encode()) <= room
@@ -151,7 +151,7 @@ def test_code_split_across_pages_is_fenced_on_each_page():
     assert pages[-1].endswith("完。")
 
 
-def test_a_text_that_fits_is_not_cut():
+def test_text_that_fits_is_not_cut():
     assert paging.cut("天是蓝的", 0, 100) == 4
 
 
@@ -185,7 +185,7 @@ def test_a_code_block_that_fits_on_the_next_page_is_not_split():
     assert answer[end:].startswith("```")
 
 
-def test_a_growing_text_ends_at_its_last_finished_sentence():
+def test_a_growing_answer_ends_at_its_last_finished_sentence():
     text = "第一句。第二句。第三句才说到一"
     assert text[: paging.cut(text, 0, 1_000, growing=True)] == "第一句。第二句。"
 

@@ -117,12 +117,12 @@ def test_text_already_shown_never_changes_as_a_line_of_markup_grows(whole):
 
 
 @given(TEXTS, st.data())
-def test_text_already_shown_never_changes_as_a_text_grows(whole, data):
+def test_text_already_shown_never_changes_as_an_answer_grows(whole, data):
     at = data.draw(st.integers(0, len(whole)))
     assert plain(whole).startswith(plain(whole[:at], growing=True))
 
 
-def test_text_already_shown_never_changes_as_ten_thousand_texts_grow():
+def test_text_already_shown_never_changes_as_ten_thousand_answers_grow():
     random = Random(20_261)
     for _ in range(10_000):
         whole = text(random, 25)
@@ -130,7 +130,7 @@ def test_text_already_shown_never_changes_as_ten_thousand_texts_grow():
         assert plain(whole).startswith(plain(whole[:at], growing=True)), (whole, at)
 
 
-def test_every_finished_part_of_a_growing_text_is_shown():
+def test_every_finished_part_of_a_growing_answer_is_shown():
     growing = "第一段 **粗**。\n\n- 一\n- 二，还在"
     assert plain(growing, growing=True) == "第一段 粗。\n\n• 一\n• 二，还在"
     assert plain("说到 **一半", growing=True) == "说到"

@@ -142,7 +142,7 @@ def test_an_account_s_welcome_may_list_the_commands():
         ("help", "长" * 400, "is longer than 1000 bytes"),
     ],
 )
-def test_a_text_with_invalid_placeholders_is_rejected(name, text, fault):
+def test_invalid_placeholders_are_rejected(name, text, fault):
     assert any(fault in reported for reported in texts.faults(name, text))
 
 

@@ -395,7 +395,7 @@ def test_polling_a_log_without_events_terminates(old_state):
     ids=repr,
 )
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_an_invalid_payload_in_a_valid_frame_is_damage(tmp_path, payload, version):
+def test_an_invalid_payload_in_a_valid_frame_is_reported_as_damage(tmp_path, payload, version):
     log = tmp_path / "log"
     injuries.write(log, injuries.conversation(1))
     header = framing.Header(1, 0.0, 7, version)

@@ -74,13 +74,13 @@ def test_every_truncation_leaves_all_complete_frames():
         assert tail.end == ends[complete]
 
 
-def test_frames_out_of_order_are_damage():
+def test_frames_out_of_order_are_reported_as_damage():
     data = framing.pack_header(HEADER) + framing.pack_frame(HEADER.key, 6, 1, b"x")
     _, tail = walk(data)
     assert tail == Damaged(framing.HEADER_BYTES, 5, "event 5 expected, 6 found")
 
 
-def test_bytes_after_the_footer_are_damage():
+def test_bytes_after_the_footer_are_reported_as_damage():
     _, tail = walk(segment(sealed=True) + b"x")
     assert isinstance(tail, Damaged)
 

@@ -67,7 +67,7 @@ def test_every_bit_flip_is_detected_or_leaves_the_exact_prefix(log):
         assert events == EVENTS[:5]
 
 
-def test_every_bit_flip_in_a_sealed_segment_followed_by_another_is_damage(log):
+def test_any_bit_flip_in_a_sealed_segment_that_has_a_successor_is_reported_as_damage(log):
     write(log, EVENTS[:3])
     sealed = only_segment(log)
     write(log, EVENTS[3:6], previous=3)
@@ -131,20 +131,20 @@ def test_events_are_read_across_segments(log):
         assert [r.seq for r in read(log, after)] == list(range(after + 1, len(EVENTS) + 1))
 
 
-def test_a_missing_segment_is_damage(log):
+def test_a_missing_segment_is_reported_as_damage(log):
     write_small_segments(log)[1].unlink()
     with pytest.raises(LogDamaged, match="expected"):
         read(log)
 
 
-def test_a_truncated_sealed_segment_is_damage(log):
+def test_a_truncated_sealed_segment_is_reported_as_damage(log):
     path = write_small_segments(log)[1]
     injure(path, truncate(path.stat().st_size - 1))
     with pytest.raises(LogDamaged, match="ends early"):
         read(log)
 
 
-def test_a_renamed_segment_is_damage(log):
+def test_a_renamed_segment_is_reported_as_damage(log):
     paths = write_small_segments(log)
     paths[-1].rename(log / segments.segment_name(10_000))
     with pytest.raises(LogDamaged):

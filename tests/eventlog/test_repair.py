@@ -76,7 +76,7 @@ def test_an_intact_log_needs_no_repair(log):
     assert plan.kept == len(EVENTS) + len(conversation(2))
 
 
-def test_a_torn_tail_is_not_damage(tmp_path):
+def test_a_torn_tail_is_not_reported_as_damage(tmp_path):
     log = tmp_path / "log"
     write(log, EVENTS, seal=False)
     injure(segments.list_segments(log)[-1], append(b"WXFR half a frame"))
@@ -190,7 +190,7 @@ def test_state_in_a_snapshot_survives_any_damage_to_segments(log, injury):
     assert next(info.damages for info in verifying.inspect(log)) == []
 
 
-def test_a_user_erased_after_a_snapshot_is_not_damage(log):
+def test_a_user_erased_after_a_snapshot_is_not_reported_as_damage(log):
     """The last events depend on state in the snapshot that can no longer be decrypted."""
     last = len(EVENTS) + len(conversation(2))
     take_snapshot(log, last)

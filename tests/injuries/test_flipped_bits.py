@@ -70,7 +70,7 @@ def read(data: bytes) -> Sequence[bytes] | None:
 
 
 class Verdict(NamedTuple):
-    """How many injuries were rejected, how many cut the tail, and which yielded wrong records."""
+    """The injuries rejected, those that cut the tail, and those that yielded wrong records."""
 
     rejected: int
     cut: int

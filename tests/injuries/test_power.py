@@ -108,7 +108,7 @@ def disk(request, tmp_path) -> Iterator[Disk]:
 
 
 class Place:
-    """A state directory on such a disk, and what was acknowledged in it."""
+    """A state directory on such a disk, and the events acknowledged in it."""
 
     def __init__(self, disk: Disk, name: str, seed: int, mutant: str = "") -> None:
         self._disk = disk

@@ -12,7 +12,7 @@ from wxgptd.llm.cleaning import Cleaner
 
 
 class Shown:
-    """What a reader sees of an answer that arrives in pieces, and what counts as thoughts."""
+    """The text shown for an answer that arrives in pieces, and its thoughts."""
 
     def __init__(self, *pieces: str) -> None:
         self.text = ""

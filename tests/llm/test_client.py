@@ -118,7 +118,7 @@ def failed(result, reason=FailureReason.UNAVAILABLE) -> ModelFailure:
     return result
 
 
-def test_an_answer_arrives_in_pieces_with_its_usage():
+def test_a_streamed_answer_arrives_in_pieces_and_reports_usage():
     exchange = Exchange(streamed(2.0, ["天", "是", "蓝的。"]))
     exchange.advance(1.4)
     assert exchange.pieces == ["天", "是"]
@@ -255,13 +255,13 @@ def test_truncated_json_counts_as_lost_text(cut, first):
     {"delta": {"content": "天是蓝的，因为散射。"}},
     {"delta": {}, "message": {"content": [{"type": "text", "text": "天是蓝的，因为散射。"}]}},
 ])  # fmt: skip
-def test_a_final_full_text_is_not_appended_to_the_answer(total):
+def test_final_full_text_is_not_appended_to_the_answer(total):
     last = json.dumps({"choices": [{"index": 0, "finish_reason": "stop", **total}]})
     body = chunk("天是蓝的，") + chunk("因为散射。") + f"data: {last}\n\n".encode() + DONE
     assert Exchange(Script([Step(0.1, body, end=True)])).advance(3).text == "天是蓝的，因为散射。"
 
 
-def test_a_full_text_without_earlier_pieces_is_the_answer():
+def test_full_text_without_earlier_pieces_is_the_answer():
     last = json.dumps({"choices": [{"message": {"content": "天"}, "finish_reason": "stop"}]})
     assert (
         Exchange(Script([Step(0.1, f"data: {last}\n\n".encode(), end=True)])).advance(3).text
@@ -891,7 +891,7 @@ def test_text_held_back_as_a_possible_picture_is_released_at_the_end(held):
     assert exchange.advance(1.5).text == held
 
 
-def test_a_full_text_with_thoughts_repeats_nothing():
+def test_full_text_with_thoughts_repeats_nothing():
     thought = b'data: {"choices": [{"delta": {"reasoning_content": "T"}}]}\n\n'
     total = {"reasoning_content": "T", "content": "天是蓝的"}
     body = {"choices": [{"message": total, "finish_reason": "stop"}]}
@@ -902,7 +902,7 @@ def test_a_full_text_with_thoughts_repeats_nothing():
     assert exchange.advance(2).text == "天是蓝的"
 
 
-def test_a_short_full_text_in_a_delta_is_not_appended_to_earlier_pieces():
+def test_short_full_text_in_a_delta_is_not_appended_to_earlier_pieces():
     steps = [Step(0.1, chunk("答案") + chunk("是42") + chunk("答案是42", "stop") + DONE, end=True)]
     assert Exchange(Script(steps)).advance(2).text == "答案是42"
 
@@ -974,7 +974,7 @@ def test_an_error_field_that_reports_success_is_ignored(error):
     assert Exchange(Script([Step(0.1, body, end=True)])).advance(3).text == "a\tb"
 
 
-def test_a_long_full_text_is_never_appended_to_the_answer():
+def test_long_full_text_is_never_appended_to_the_answer():
     total = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。"
     pieces = [chunk(total[:12]), chunk(total[12:]), chunk(total), chunk(finish="stop"), DONE]
     assert Exchange(Script([Step(0.1, b"".join(pieces), end=True)])).advance(3).text == total

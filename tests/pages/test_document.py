@@ -22,7 +22,7 @@ TEXTS = st.lists(st.one_of(st.sampled_from(LINES), SCRAPS), max_size=14).map("\n
 
 
 @given(TEXTS, st.lists(st.integers(0, 200)))
-def test_a_streamed_text_is_rendered_like_the_complete_text(text, cuts):
+def test_streamed_text_is_rendered_like_complete_text(text, cuts):
     growing = Document()
     for cut in sorted(cuts):
         growing.update(text[:cut])
@@ -69,7 +69,7 @@ def test_a_link_is_completed_once_its_definition_arrives():
     assert 'href="https://example.com/"' in growing.update(text + "[1]: https://example.com/\n")[0]
 
 
-def test_a_different_text_starts_over():
+def test_different_text_starts_over():
     growing = Document()
     growing.update("旧的。\n\n第二段。\n\n第三段。\n\n")
     assert growing.update("新的。") == ("<p>新的。</p>",)
@@ -110,5 +110,5 @@ def test_a_lone_surrogate_breaks_nothing():
     assert Document().update("a\ud800b") == ("<p>a?b</p>",)
 
 
-def test_rendering_a_text_twice_gives_the_same_blocks():
+def test_rendering_text_twice_gives_the_same_blocks():
     assert blocks("一段。") == blocks("一段。")

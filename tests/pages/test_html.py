@@ -202,7 +202,7 @@ def test_the_first_wall_lets_no_tag_through_for_any_text(text):
 
 
 def assert_harmless_tags(page: str) -> None:
-    """Assert that every tag belongs to Markdown or a formula and has only our own attributes."""
+    """Assert that every tag is one we use for Markdown or math, with only our own attributes."""
     rest = TAG.sub("", page)
     assert "<" not in rest, rest
     assert "class=" not in CLASSES.sub("", page)

@@ -86,7 +86,7 @@ def test_work_without_waiters_is_not_started(shop):
     assert shop.done == ["first", "last"]
 
 
-def test_a_text_is_rendered_once_for_all_waiters(shop):
+def test_text_is_rendered_once_for_all_waiters(shop):
     results: list = []
     for link in ("a", "b", "a"):
         shop.render_queue.blocks(link, "**天**").addCallback(results.append)
@@ -97,7 +97,7 @@ def test_a_text_is_rendered_once_for_all_waiters(shop):
     assert shop.jobs == []
 
 
-def test_a_text_is_still_rendered_after_one_waiter_cancels(shop):
+def test_text_is_still_rendered_after_one_waiter_cancels(shop):
     shop.run("x", "first")
     cancelled, results = shop.render_queue.blocks("a", "天"), []
     failures(cancelled)
@@ -107,7 +107,7 @@ def test_a_text_is_still_rendered_after_one_waiter_cancels(shop):
     assert results == [("<p>天</p>",)]
 
 
-def test_a_text_abandoned_by_all_waiters_can_be_requested_again(shop):
+def test_text_abandoned_by_all_waiters_can_be_requested_again(shop):
     shop.run("x", "first")
     cancelled, results = shop.render_queue.blocks("a", "天"), []
     failures(cancelled)
@@ -118,7 +118,7 @@ def test_a_text_abandoned_by_all_waiters_can_be_requested_again(shop):
     assert results == [("<p>天</p>",)]
 
 
-def test_texts_are_shown_unrendered_once_the_budget_is_used_up(shop):
+def test_text_is_shown_unrendered_once_the_budget_is_used_up(shop):
     shop.takes_s = BUDGET_S + 1
     results: list = []
     shop.render_queue.blocks("a", "**一**").addCallback(results.append)
@@ -195,7 +195,7 @@ def test_a_cancelled_waiter_gets_a_cancelled_error(shop):
 
 
 @pytest.mark.parametrize("text", ["<b>", "\ud83d", "a\0b", "&lt;"])
-def test_an_unrendered_text_is_harmless(text):
+def test_unrendered_text_is_harmless(text):
     (block,) = as_written(text)
     assert block.startswith('<p class="plain">')
     assert "<b>" not in block

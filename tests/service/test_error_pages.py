@@ -67,7 +67,7 @@ def head_of(response: bytes) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_error_pages_have_the_privacy_headers_of_other_pages(story, path):
+def test_error_pages_send_the_same_privacy_headers_as_other_pages(story, path):
     wire = Wire(story)
     for method in METHODS:
         response = wire.exchange(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

@@ -85,7 +85,7 @@ def test_a_snapshot_plus_the_rest_of_the_log_gives_the_live_state(commands, user
 
 
 def test_only_quiet_users_are_unloaded_after_startup():
-    """Startup hydrates users who were recently active, have something open or are slow to load."""
+    """Startup hydrates users with recent activity or unfinished work, and those slow to load."""
     busy, asking, quiet, recent = (User("main", name) for name in ("busy", "asks", "quiet", "here"))
     store = MemoryStore()
     journal = Service(store).journal

@@ -82,7 +82,7 @@ def test_a_long_answer_uses_as_many_messages_as_wechat_allows():
     assert text[len(shown) :].startswith(next_part.split("\n\n──")[0])
 
 
-def test_a_user_message_renews_the_push_quota():
+def test_a_user_message_resets_the_push_quota():
     story = late_story("".join(f"第 {n:04} 句话在这里说完了。" for n in range(500)))
     story.advance(10)
     story.say("/clear")

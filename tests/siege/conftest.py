@@ -23,7 +23,7 @@ SECONDS = float(os.environ.get("WXGPTD_SIEGE", "6"))
 """How long each attack lasts."""
 
 MAX_WAIT_S = 1.0
-"""The longest that another user may wait for a reply during an attack."""
+"""The maximum time that another user may wait for a reply during an attack."""
 
 
 class Bystander:

@@ -36,7 +36,7 @@ def variables(below: Path, what: str, at: str, **more: str) -> dict[str, str]:
 
 
 def environment(below: Path, what: str, at: str, **more: str) -> dict[str, str]:
-    """Return the environment of a process with these variables."""
+    """Return a process environment with these variables set."""
     # Coverage's own system calls would be injured too.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
     return {**inherited, "LD_PRELOAD": str(library()), **variables(below, what, at, **more)}

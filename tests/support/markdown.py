@@ -22,7 +22,7 @@ PIECES = (
 
 
 def text(random: Random, most: int = 60) -> str:
-    """Return a text of up to `most` pieces, sometimes with characters from all of Unicode."""
+    """Return text of up to `most` pieces, sometimes with characters from all of Unicode."""
     pieces = random.choices(PIECES, k=random.randrange(1, most))
     if random.random() < 0.3:
         place = random.randrange(len(pieces))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LIFE_S = 1_200.0
-"""The longest that the file keeps a key."""
+"""The maximum time that the file keeps a key."""
 
 
 class MemoryShortLivedKeys:

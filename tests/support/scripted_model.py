@@ -32,7 +32,7 @@ class Answer:
         return self
 
     def refuse(self) -> None:
-        """Break off the answer, which fails if nothing was written."""
+        """Cut off the answer, which fails if nothing was written."""
         self.sent.put(None)
 
 

@@ -102,7 +102,7 @@ class Sent:
 
 
 class Story:
-    """One service, one model, and as many users as the test names."""
+    """One service, one model, and any number of users."""
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ MESSAGES = {
 
 
 class WeChatApi(Resource):
-    """`errors` are the errcodes of the next messages, in order; 0 means success."""
+    """`errors` lists the errcodes of the next messages, in order; 0 means success."""
 
     isLeaf = True
 

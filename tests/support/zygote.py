@@ -24,7 +24,7 @@ NICENESS = 5
 
 
 class Zygote:
-    """The test's side."""
+    """The client side, used by a test."""
 
     def __init__(self, environ: dict[str, str]) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -30,7 +30,7 @@ MAX_STANDING_S = 100 * 365 * 86_400.0
 
 
 class Admin(Resource):
-    """The root resource: one child for each topic of the command line, and the metrics."""
+    """The root resource: a child for each topic of the command line, and one for the metrics."""
 
     def __init__(self, control: Control, metrics: CollectorRegistry) -> None:
         super().__init__()
@@ -304,7 +304,7 @@ def _bad_request(request: Request, fault: str) -> bytes:
 class _Reload(_OfControl):
     """POST reloads the configuration, from its body or from the daemon's own file.
 
-    `path` and `mode` (in octal) are those of the file that the body was read from; with `dry`, the
+    `path` and `mode` (in octal) are those of the file that the body was read from; if `dry`, the
     response only lists what would change.
     """
 

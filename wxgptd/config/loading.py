@@ -48,7 +48,7 @@ class ConfigError(WxgptError):
 def load(path: Path, environ: Mapping[str, str] = os.environ, *, elsewhere: bool = False) -> Config:
     """Read and check the configuration at `path`.
 
-    With `elsewhere`, the daemon is another process, and its systemd credentials may be missing.
+    If `elsewhere`, the daemon is another process, and its systemd credentials may be missing.
 
     Raises:
         ConfigError: the file is invalid; lists every mistake with its key.
@@ -85,7 +85,7 @@ def parse(
 ) -> Config:
     """Parse and check a configuration that the caller read from `path`, a file with that `mode`.
 
-    Rejects what startup would reject: an unsafe `mode` and, with `absolute` (systemd passes the
+    Rejects what startup would reject: an unsafe `mode` and, if `absolute` (systemd passes the
     daemon a copy of the file), relative paths.
 
     Raises:

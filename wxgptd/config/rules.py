@@ -67,7 +67,7 @@ def _matcher(rule: Rule) -> rules.Matcher:
 
 @lru_cache(maxsize=1_000)
 def _pattern(pattern: str) -> rules.Pattern:
-    """Compile `pattern` with RE2, which searches in linear time whatever the pattern.
+    """Compile `pattern` with RE2, which searches in linear time for any pattern.
 
     Raises:
         ValueError: RE2 rejects it.

@@ -241,7 +241,7 @@ def _secret_reader(
 
 
 def _below(base: Path, name: str, *, absolute: bool) -> Path:
-    """Return the path `name`, relative to `base`. With `absolute`, reject relative paths."""
+    """Resolve the path `name` against `base`. If `absolute`, reject relative paths."""
     path = base / name
     if absolute and not Path(name).is_absolute():
         raise ValueError(f"must be an absolute path, because systemd passes on a copy: {name}")
@@ -290,8 +290,8 @@ def converter(
 ) -> cattrs.Converter:
     """Return the converter from TOML to tables.
 
-    Relative paths are resolved against `base`, or rejected with `absolute`. With `elsewhere`,
-    missing credentials become `UnavailableSecret`: systemd passes them to the daemon only.
+    Relative paths are resolved against `base`, or rejected if `absolute`. If `elsewhere`, missing
+    credentials become `UnavailableSecret`: systemd passes them to the daemon only.
     """
 
     def path(value: Given) -> Path:

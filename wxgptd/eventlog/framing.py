@@ -45,7 +45,7 @@ class Header(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One commit group: its events from `first_seq` on, and where its bytes end."""
+    """One commit group: its events, starting at `first_seq`, and where its bytes end."""
 
     first_seq: int
     count: int
@@ -71,7 +71,7 @@ class Unsealed:
 
 @dataclass(frozen=True, slots=True)
 class Torn:
-    """The bytes from `end` on are not an intact frame, and none follows them."""
+    """The bytes at `end` do not begin an intact frame, and no intact frame follows."""
 
     end: int
     next_seq: int
@@ -173,7 +173,7 @@ def pack_footer(key: int, next_seq: int) -> bytes:
 def frames(
     data: memoryview, header: Header, start: int = HEADER_BYTES, expected: int | None = None
 ) -> Generator[Frame, None, Tail]:
-    """Yield the frames of `data` from the offset `start` on; return how they end.
+    """Yield the frames of `data`, starting at offset `start`; return how they end.
 
     `expected` is the sequence number due at `start`, by default the segment's first.
     """
@@ -224,12 +224,12 @@ def tail_of(data: memoryview, header: Header) -> Tail:
 
 
 def has_valid_after(data: memoryview, key: int, start: int) -> bool:
-    """Return whether a valid frame or footer begins anywhere in `data` from `start` on."""
+    """Return whether a valid frame or footer begins anywhere in `data` at or after `start`."""
     return next_valid(data, key, start) is not None
 
 
 def next_valid(data: memoryview, key: int, start: int) -> int | None:
-    """Return the offset of the first valid frame or footer from `start` on, or None."""
+    """Return the offset of the first valid frame or footer at or after `start`, or None."""
     haystack = bytes(data[start:])
     first: int | None = None
     for magic in (_FRAME_MAGIC, _FOOTER_MAGIC):

@@ -8,7 +8,7 @@ returns gets a new reference.
 
 The file is a head (``WXGPTKEY`` and u16 format version) followed by records: ``WXKY``, u32 length,
 u32 CRC-32 of the payload, and the payload: a 12-byte nonce and AES-256-GCM of the msgpack array
-``[reference, account, openid, key]``. The first record has the reference "" and serves to check
+``[reference, account, openid, key]``. The first record has an empty reference and is used to verify
 the master key. A record is durable before any event that is encrypted with its key. New records are
 appended; a deleted record is overwritten with zeros in place, which needs no space on a full disk.
 Each start rewrites the file without gaps, so that everything in it has been synced.

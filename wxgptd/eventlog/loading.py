@@ -158,7 +158,7 @@ class Index:
 
         Raises:
             UnreadableEvent: a newer wxgptd wrote an event.
-            Inconsistent: an event does not follow its user's previous event.
+            Inconsistent: an event is out of sequence for its user.
         """
         if first_seq <= after:
             entries = entries[after + 1 - first_seq :]
@@ -220,7 +220,7 @@ class Index:
 class Found(NamedTuple):
     """The result of reading a log.
 
-    `erased` are the references of erased users whose keys have yet to be deleted, `references`
+    `erased` holds the references of erased users whose keys have yet to be deleted, `references`
     those of all users, and `unreadable` the damaged snapshots.
     """
 
@@ -239,14 +239,14 @@ def load(
 ) -> Found:
     """Read the log in `directory`: the newest snapshot and the events after it.
 
-    With `everything`, read all events, starting from the oldest snapshot that they need, if any.
+    If `everything`, read all events, starting from the oldest snapshot that they need, if any.
 
     `since` maps each kind of event that `recent` should contain to the time to start from.
 
     Raises:
         LogDamaged: the log is damaged.
         UnreadableEvent: a newer wxgptd wrote an event.
-        Inconsistent: an event does not follow its user's previous event.
+        Inconsistent: an event is out of sequence for its user.
     """
     choose = _first_needed if everything else snapshots.newest
     snapshot, skipped = choose(directory, keys)
@@ -328,7 +328,7 @@ def _read_segment(path: Path, index: Index, after: int, *, last: bool) -> int:
 
 
 def states(snapshot: snapshots.Snapshot, keys: Keyring) -> dict[str, UserState]:
-    """Return the states in a snapshot by reference; where the key is lost, only the version."""
+    """Return the states in a snapshot by reference; if the key is lost, only the version."""
     by_reference = {}
     for user in snapshot.users:
         key = keys.find(user.reference)

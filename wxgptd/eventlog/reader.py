@@ -74,9 +74,9 @@ def scan(directory: Path, keys: Keyring | None, after: int = 0) -> Iterator[AnyR
 
 
 def begin_for(paths: Sequence[Path], after: int) -> int:
-    """Return the number of the event after which to start reading, so that sessions are known.
+    """Return the event number to start reading after: early enough to see the sessions open.
 
-    In segments of earlier formats, an event's session follows from the events before it.
+    In segments of earlier formats, only the preceding events reveal which session an event is in.
     """
     candidates = [path for path in paths if segments.first_seq_of(path) <= after + 1]
     if not candidates:
@@ -122,7 +122,7 @@ class Decoder:
     def records(
         self, path: Path, header: framing.Header, frame: framing.Frame, after: int = 0
     ) -> Iterator[AnyRecord]:
-        """Yield the events of one frame that are numbered above `after`.
+        """Yield the events of one frame that come after number `after`.
 
         Raises:
             LogDamaged: the checksum is valid, but the payload is malformed, or an event has
@@ -167,7 +167,7 @@ def read_header(path: Path, data: memoryview, *, last: bool) -> framing.Header |
     """
     header = framing.unpack_header(data)
     if header is None:
-        # A header is synced before the first frame is written, so nothing can follow it.
+        # The header is synced before the first frame is written, so no frame follows a torn one.
         if last and len(data) <= framing.HEADER_BYTES:
             return None
         raise damaged(path, 0, "the segment's header is invalid")

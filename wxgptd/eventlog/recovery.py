@@ -202,7 +202,7 @@ def _write_all(descriptor: int, data: bytes, offset: int) -> None:
 
 
 def _save_tail(path: Path, offset: int, size: int) -> Trimmed:
-    """Copy the bytes from `offset` on, using the disk reserve if the disk is full."""
+    """Copy the bytes starting at `offset`, using the disk reserve if the disk is full."""
     try:
         return _copy_tail(path, offset, size)
     except OSError as error:
@@ -212,7 +212,7 @@ def _save_tail(path: Path, offset: int, size: int) -> Trimmed:
 
 
 def _copy_tail(path: Path, offset: int, size: int) -> Trimmed:
-    """Copy the bytes from `offset` on to a new file beside the segment, durably."""
+    """Copy the bytes starting at `offset` to a new file beside the segment, durably."""
     number = 0
     while True:
         kept = path.with_name(f"{path.name}.{offset}.{number}.broken")

@@ -5,8 +5,8 @@ on it: an event that can no longer be applied (such as the answer to a lost ques
 The remaining events are renumbered, since a log has no gaps. Users whose keys are lost are marked
 as erased.
 
-If there is an intact snapshot, the states continue from it: it has everything up to its event,
-whatever is left of the segments. Of the events before it, the unbroken run that leads up to it
+If there is an intact snapshot, the states continue from it: it has everything up to its event, no
+matter what is left of the segments. Of the events before it, the unbroken run that leads up to it
 stays in the log.
 
 Nothing is changed until the new log is complete and durable; the old one is then moved aside.
@@ -57,13 +57,13 @@ class Gap:
 
 @dataclass(slots=True)
 class Plan:
-    """What can be saved, and what cannot.
+    """What a repair would save and lose.
 
-    `refused` lists what is wrong, one line each; `lost_seqs` are the ranges of event numbers that
+    `refused` lists what is wrong, one line each; `lost_seqs` lists the ranges of event numbers that
     no frame has; `aside` counts events that are intact but cannot follow those kept before them,
     `keyless` counts users whose keys are lost. `torn` is the size of the tail that a crash left:
-    none of its events was ever acknowledged. `plain` is whether the old log has users' messages
-    in the clear. `begins_at` is the first event of the new log; the events before it are in a
+    none of its events was ever acknowledged. `plain` is whether the old log has users' messages in
+    the clear. `begins_at` is the first event of the new log; the events before it are in a
     snapshot.
     """
 
@@ -79,7 +79,7 @@ class Plan:
 
     @property
     def needed(self) -> bool:
-        """Whether anything is wrong."""
+        """Whether the log needs a repair."""
         return bool(self.refused or self.gaps or self.lost_seqs or self.aside or self.keyless)
 
 
@@ -215,7 +215,7 @@ class _Salvage:
                 yield codec.erasure(reference, state.version, self._last_at)
 
     def _intact_events(self, plan: Plan, due: int) -> Iterator[tuple[int, codec.Entry]]:
-        """Yield the events of all intact frames from number `due` on, in order.
+        """Yield the events of all intact frames in order, starting with number `due`.
 
         Record in `plan` what is damaged; events before `due` do not count as lost.
         """

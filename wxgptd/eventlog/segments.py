@@ -60,7 +60,7 @@ def first_seq_of(path: Path) -> int:
 
 
 def creation_time() -> float:
-    """Return the time for a new header, which is for information and for retention."""
+    """Return the timestamp for a new header; only retention uses it."""
     return time.time()  # noqa: TID251 (retention uses the wall clock)
 
 

@@ -39,10 +39,10 @@ GROUP_USERS = 256
 class SnapshotUser(NamedTuple):
     """A user in a snapshot.
 
-    `balance` counts what is open, as `loading` does; `oldest_at` is when the oldest past session
-    ended, or 0. `frozen` is the state and `links` its links, both encrypted with the user's
-    key. They are empty for a user who was erased while the snapshot was written, since the
-    erasure follows in the log.
+    `balance` counts open sessions, questions and pushes, as `loading` does; `oldest_at` is when the
+    oldest past session ended, or 0. `frozen` is the state and `links` its links, both encrypted
+    with the user's key. They are empty for a user who was erased while the snapshot was written,
+    since the erasure follows in the log.
     """
 
     reference: str

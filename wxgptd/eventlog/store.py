@@ -103,7 +103,7 @@ class LogStore:
         Raises:
             LogDamaged: the log is damaged.
             UnreadableEvent: a newer wxgptd wrote an event.
-            Inconsistent: an event does not follow its user's previous event.
+            Inconsistent: an event is out of sequence for its user.
         """
         recovery.finish_replacing(self._directory)
         segments.make_private_directory(self._directory)

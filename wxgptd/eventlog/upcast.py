@@ -29,7 +29,7 @@ def _answer_completed_3(body: Packed) -> Packed:
 
 
 def _answer_failed_3(body: Packed) -> Packed:
-    """Only the total of a failure's tokens was recorded, and it was an estimate."""
+    """For failures, only an estimated total of tokens was recorded."""
     question, reason, text, detail, retry_after_s, tokens, assistant, cost = body
     usage = (assistant, tokens, 0, tokens > 0, 0, cost)
     return (question, reason, text, detail, retry_after_s, usage)

@@ -15,7 +15,7 @@ from wxgptd.eventlog.keyring import Keyring
 
 
 class Damage(NamedTuple):
-    """What is wrong, and at which byte of the segment."""
+    """A problem, and the byte of the segment at which it is."""
 
     offset: int
     why: str
@@ -39,7 +39,7 @@ class SegmentInfo(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The problems in a log, one per line. `unused` are snapshots that cannot be read."""
+    """The problems in a log, one per line. `unused` lists snapshots that cannot be read."""
 
     segments: Sequence[SegmentInfo]
     stories: Sequence[str]
@@ -47,12 +47,12 @@ class Verdict(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether the log has no problems."""
         return not self.stories and not any(info.damages for info in self.segments)
 
     @property
     def lines(self) -> Iterator[str]:
-        """Everything that is wrong."""
+        """All problems."""
         for info in self.segments:
             for damage in info.damages:
                 yield f"{info.path.name}: byte {damage.offset}: {damage.why}"

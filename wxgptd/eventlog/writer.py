@@ -61,7 +61,7 @@ _CLOSED = _File(-1, 0)
 
 
 class Commits(NamedTuple):
-    """What has been committed since the writer started; may be read at any time."""
+    """The commits since the writer started; may be read at any time."""
 
     groups: int
     events: int
@@ -76,7 +76,7 @@ class SegmentBounds(NamedTuple):
 
 
 class System(NamedTuple):
-    """What the writer runs on."""
+    """The disk and the threads that the writer uses."""
 
     disk: Disk = DISK
     workers: Workers = WORKERS
@@ -136,7 +136,7 @@ class Writer:
 
     @property
     def commits(self) -> Commits:
-        """What has been committed so far."""
+        """The commits so far."""
         return self._commits
 
     @property
@@ -154,7 +154,7 @@ class Writer:
     ) -> int:
         """Queue `entries` as one atomic append; return the number of the last one.
 
-        `keys` are keyring records that must be durable before the entries, and `erased` is the
+        `keys` holds keyring records that must be durable before the entries, and `erased` is the
         reference of the user whose key is deleted after them. Call this from one thread only: the
         order of the calls is the order of the log.
 

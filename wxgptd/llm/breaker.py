@@ -37,7 +37,7 @@ OPEN_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Calls are allowed; `askers` are the users whose calls failed since the last success."""
+    """Calls are allowed; `askers` holds the users whose calls failed since the last success."""
 
     askers: tuple[int, ...] = ()
 
@@ -99,7 +99,9 @@ class Breaker:
         That closes an open breaker, but does not reset the failures of a closed one.
         """
         if isinstance(self._state, Open):
-            log.info("{name}: circuit breaker closed, the server answers again", name=self.name)
+            log.info(
+                "{name}: circuit breaker closed: the server is responding again", name=self.name
+            )
             self._state = Closed()
 
     def failed(self, asker: int, reason: FailureReason, why: str, *, vouched: bool = False) -> None:

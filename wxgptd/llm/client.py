@@ -2,7 +2,7 @@
 
 Implements `wxgptd.ports.models.ChatModel`.
 
-Retries only where that can help (the server is busy, down or unreachable, and the answer has not
+Retries only if that can help (the server is busy, down or unreachable, and the answer has not
 begun), and only for as long as the caller allows: after the reply window, an error message serves
 the user better. Time and size are bounded, whatever the server does.
 """
@@ -46,7 +46,7 @@ THE_DAEMON = 0
 """The asker of a probe; users have other numbers."""
 
 MAX_ERROR_BYTES = 64 * 1024
-"""How much of an error response is read."""
+"""The maximum number of bytes read from an error response."""
 
 
 def key_headers(auth: str, api_key: str) -> dict[str, str]:
@@ -196,7 +196,7 @@ class Model:
     async def _ask_with_retries(
         self, prompt: Prompt, callbacks: AnswerCallbacks
     ) -> Completion | ModelFailure | ModelError:
-        """Call the model, and retry where that can help, as long as time remains."""
+        """Call the model, and retry if that can help, as long as time remains."""
         began = self._clock.seconds()
         retries = 0
         while True:

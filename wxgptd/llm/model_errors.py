@@ -1,4 +1,4 @@
-"""What the errors and failures of model servers mean. Pure.
+"""Interpret the errors and failures of model servers. Pure.
 
 The order of the checks follows what real servers send (according to the providers' docs, and as
 observed with llama.cpp, vLLM and one-api).
@@ -17,7 +17,7 @@ from wxgptd.untyped import Json, JsonView, Result
 
 
 class Blame(StrEnum):
-    """What is to blame for a failure, and so whether the next caller would run into it too."""
+    """The cause of a failure, which determines whether the next caller would see it too."""
 
     NONE = "none"
     QUESTION = "question"
@@ -187,7 +187,7 @@ _CONTEXT_LIMIT = re.compile(
 
 
 def context_limit(body: str, asked: str = "") -> int:
-    """Return the context window in tokens that the server states in an error, or 0."""
+    """Return the context window, in tokens, stated in a server's error, or 0 if none is."""
     limit = next((match for match in _CONTEXT_LIMIT.finditer(body) if match[0] not in asked), None)
     return int(limit[1].replace(",", "")) if limit is not None else 0
 

@@ -34,7 +34,7 @@ _BARE_END = re.compile(r"[^\w+/=%-]", re.ASCII)
 
 
 class PictureFilter:
-    """Replaces each picture with a placeholder, in a text that arrives in pieces."""
+    """Replaces each picture with a placeholder, in text that arrives in pieces."""
 
     def __init__(self) -> None:
         self._held = ""

@@ -54,7 +54,7 @@ _CLOSE = re.compile(
 _ANY_CLOSE = rf"</(?:{_NAMES}|details)>"
 _LONGEST_CLOSE = 20
 MAX_WORDS = 20
-"""A text with this many closing markers is assumed to be about them."""
+"""Text with this many closing markers is assumed to be about them."""
 
 _STRIPPED = "analysis"
 """What a harmony message begins with if its markers were stripped..."""
@@ -101,7 +101,7 @@ class ThoughtSplitter:
         self._answer_pieces: list[str] = []
         self._start = ""
         self._marks_in_text = 0
-        """How many closing markers were just part of the answer."""
+        """The number of closing markers that were just part of the answer."""
         self._scanned = 0
         """The position in `_pending` up to which they have been counted."""
         self.thought = False

@@ -243,7 +243,7 @@ _TOOL_FINISHES = frozenset({"tool_calls", "function_call", "tool_use"})
 
 
 def broken(finish: str) -> bool:
-    """Return whether a finish reason means that the answer broke off."""
+    """Return whether a finish reason means that the answer was interrupted."""
     return finish in _BROKEN_FINISHES
 
 

@@ -1,4 +1,4 @@
-"""Which part of a growing text is final, whatever follows. Pure.
+"""Find the part of a growing text that is final, whatever follows. Pure.
 
 `held` returns how much of the text will certainly keep its blocks; `decided`, the part of the last
 paragraph before any delimiter that may still be closed.

@@ -61,7 +61,7 @@ class IdentityAgent:
 def http_client(reactor: Reactor, proxy: str = "") -> HttpClient:
     """Return the client for all outgoing requests, which opens a new connection for each.
 
-    With a `proxy`, `http://[user:password@]host:port`, every request goes through the proxy.
+    If `proxy` is set (`http://[user:password@]host:port`), every request goes through it.
     """
     pool = HTTPConnectionPool(reactor, persistent=False)
     pool.retryAutomatically = False  # only our own code retries requests

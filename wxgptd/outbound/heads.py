@@ -1,7 +1,7 @@
 """Bound what a server may send before the body of its response.
 
 Twisted's parser limits the length of each header, but not the number of headers: a server that
-sends them endlessly would fill memory until a timeout.
+never stops sending them would consume memory until the request timed out.
 """
 
 from __future__ import annotations

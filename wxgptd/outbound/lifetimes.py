@@ -14,11 +14,11 @@ from dns.rdatatype import AAAA, A
 from dns.resolver import Resolver
 
 QUERY_S = 2.0
-"""How long a DNS server has to answer. No request waits for it."""
+"""The timeout of a DNS query. No request waits for one."""
 
 
 def time_to_live(name: str, addresses: Sequence[str]) -> tuple[float, bool] | None:
-    """Return how many seconds the records of `name` have left to live, according to DNS.
+    """Return the remaining TTL of the records of `name`, in seconds, according to DNS.
 
     For a chain of aliases, that is the shortest TTL in the chain. The servers and search domains
     are those of /etc/resolv.conf. Blocks for up to `QUERY_S` for each family of `addresses`.

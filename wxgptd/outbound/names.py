@@ -184,12 +184,12 @@ class Names:
         """Look up a name, then how long the result may be cached; runs in a thread."""
         try:
             addresses = self._look_up(name)
-        except Exception:  # noqa: BLE001 (whatever it is, the waiters need an answer)
+        except Exception:  # noqa: BLE001 (whatever the error, the waiters need a result)
             addresses = ()
         self._in_reactor(self._resolved, name, addresses)
         try:
             life = self._life_of(name, addresses) if addresses else None
-        except Exception:  # noqa: BLE001 (the next lookup must begin)
+        except Exception:  # noqa: BLE001 (the next lookup must start regardless)
             life = None
         self._in_reactor(self._finished, name, addresses, life)
 

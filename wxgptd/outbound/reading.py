@@ -78,7 +78,7 @@ class BodyReader(BytesProtocol):
 
 
 def lost(reason: Failure) -> str:
-    """Return why a response broke off, for a log line."""
+    """Return why a response was cut off, for a log line."""
     if reason.check(ResponseFailed):
         return reason_of(reason.value or ResponseFailed([reason]))
     return "the connection was lost"
@@ -133,7 +133,7 @@ class _Complete(_Collector):
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
             return
-        # Without a Content-Length, a body ends with its connection: it may be truncated.
+        # Without a Content-Length, a body ends when the connection closes: it may be truncated.
         if reason is None or reason.check(ResponseDone, PotentialDataLoss):
             self.stop()
             self.finished.callback(bytes(self._body))
@@ -154,7 +154,7 @@ def read_whole(
     """Fire with the complete body of `response`; cancelling closes the connection.
 
     Errs:
-        Incomplete: it broke off, stalled for `idle_timeout_s`, or is longer than `limit` bytes.
+        Incomplete: it was cut off, stalled for `idle_timeout_s`, or is longer than `limit` bytes.
     """
     reader = _Complete(clock, idle_timeout_s, limit)
     response.deliverBody(reader)

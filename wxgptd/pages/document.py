@@ -1,8 +1,8 @@
 """Render growing Markdown as the HTML of its top-level blocks. Pure.
 
 While an answer is being written, all but its last blocks are settled: no later text can change
-them. They are rendered once, and only the open blocks are rendered again. The result never
-depends on the pieces in which the text arrived: it equals the result for the complete text.
+them. They are rendered once, and only the open blocks are rendered again. The result does
+not depend on how the text was split into pieces: it equals the result for the complete text.
 
 A block is settled once the first two lines of the next one are complete. (In CommonMark a block
 ends where the next one begins, and only tables look ahead further than one line.) After that, only
@@ -36,7 +36,7 @@ class Document:
     def _reset(self) -> None:
         self._text = ""
         self._begin = 0
-        """Where the open part of the text begins."""
+        """The start of the open part of the text."""
         self._reopened = ""
         """The fence to put before the open part if a code block was split there."""
         self._references: References = {}

@@ -2,7 +2,7 @@
 
 Two walls ensure this: markdown-it with HTML switched off, and nh3 with our own allow-list (its
 default one lets remote images through). The frames around code and tables are added after the
-second wall, and are the same whatever the content.
+second wall, and do not depend on the content.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _CLASSES = {
     "td": _ALIGNMENTS,
     "th": _ALIGNMENTS,
 }
-"""The `class` values allowed for each element: others would let a text imitate the page."""
+"""The `class` values allowed for each element: others would let text imitate the page."""
 _LANGUAGE = re.compile(r"language-[^\s\"<>]{1,60}")
 _WIDTH = re.compile(r"[+-]?[0-9]?(\.[0-9]{1,4})?(em|px)?|[a-z]+")
 _ALIGNMENT_OF_STYLE = {

@@ -60,7 +60,7 @@ class Outflow:
         self._timeout = self._clock.callLater(STALLED_S, self._abort)
 
     def resumeProducing(self) -> None:
-        """Continue, now that the reader has received what was in the buffer."""
+        """Resume, now that the connection's buffer has drained."""
         self._paused = False
         self._stop_waiting()
         self._pump()

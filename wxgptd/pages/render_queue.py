@@ -6,8 +6,8 @@ anyone with a link can request either as often as they like. So:
 - Work runs one item at a time, and link owners take turns: an owner whose links are requested a
   hundred times waits in their own queue, not ahead of everyone else.
 - Work that has no waiters is not started.
-- A text is rendered once for everyone waiting for it, and the result is cached.
-- Each owner has a budget of CPU time. Once it is used up, texts are shown unrendered, and slow
+- Text is rendered once for everyone waiting for it, and the result is cached.
+- Each owner has a budget of CPU time. Once it is used up, text is shown unrendered, and slow
   work (a search, a download) is rejected for a while.
 """
 
@@ -91,7 +91,7 @@ class RenderQueue:
 
     @property
     def waiting(self) -> int:
-        """How many work items are queued."""
+        """The number of queued work items."""
         return self._count
 
     def run(self, owner: str, do: Callable[[], T], *, costly: bool = False) -> Deferred[T]:

@@ -1,9 +1,9 @@
-"""An answer as it is shown at one moment, and the updates that bring readers up to date. Pure.
+"""Snapshots of an answer, and the updates that bring readers up to date. Pure.
 
-A reader's position consists of the answer's generation (it may start over), how many blocks the
-reader has that will not change, a digest of them, the lengths of the model's thoughts and of the
-answer, and the answer's progress. It is the `id` of an event, so a browser that reconnects, even
-after the daemon was restarted, reports what need not be sent again.
+A reader's position consists of the answer's generation (an answer may start over), the number of
+settled blocks the reader has and their digest, the lengths of the thoughts and of the answer so
+far, and the answer's progress. It is the `id` of an event, so a browser that reconnects, even after
+the daemon was restarted, reports what need not be sent again.
 """
 
 from __future__ import annotations
@@ -111,10 +111,7 @@ class Rendition:
         return self.made.once(name, lambda: b"".join((head, self.json(where), b"\n\n")))
 
     def _missing(self, where: Rendition | str) -> tuple[int, int, int]:
-        """Return how many blocks a reader has, and how many characters of the next one.
-
-        The third number is how many characters of the thoughts the reader has.
-        """
+        """Return what a reader has: blocks, characters of the next block, and of the thoughts."""
         if isinstance(where, str):
             generation, settled, digest, thoughts, *_ = (*where.split("."), *("",) * 4)
             if generation != str(self.view.generation):

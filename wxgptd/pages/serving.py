@@ -129,7 +129,7 @@ class Pages:
                 return StatusText(str(getattr(texts, f"page_{progress}")))
 
     def gone(self, request: Request) -> bytes:
-        """Answer 404 for a link that leads nowhere, whatever the reason."""
+        """Answer 404 for a link that is not valid, whatever the reason."""
         request.setResponseCode(404)
         return self.word(self.texts.page_gone)
 
@@ -173,7 +173,7 @@ class LinkedResource(Resource):
 
     @property
     def _owner(self) -> str:
-        """The owner of the link, whose limits apply, or "" if it leads nowhere."""
+        """The owner of the link, whose limits apply, or "" if the link is not valid."""
         return self._pages.page_views.owner(self._token) if links.well_formed(self._token) else ""
 
 

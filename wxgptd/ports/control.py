@@ -25,7 +25,7 @@ class OpenSession(NamedTuple):
 
 
 class PendingQuestion(NamedTuple):
-    """A question without an answer yet; `attempts` is how often WeChat has delivered it."""
+    """A question without an answer yet; `attempts` counts WeChat's deliveries of it."""
 
     account: str
     user: str
@@ -78,7 +78,7 @@ class Reloaded(NamedTuple):
 
 
 class Faulty(NamedTuple):
-    """What is wrong with a configuration that was not applied."""
+    """The faults of a configuration that was not applied."""
 
     faults: tuple[str, ...]
 
@@ -167,7 +167,7 @@ class Maintenance(Protocol):
     ) -> Reloaded | Faulty:
         """Apply a configuration: `given` (text, path and mode of a file), or the reread file.
 
-        With `dry`, nothing is changed.
+        If `dry`, nothing is changed.
         """
         ...
 

@@ -37,7 +37,7 @@ class ModelFailure:
     A detail may quote the user's words and belongs only in the user's events; `summary` is the part
     of it that may be logged.
 
-    `context_limit` is how many tokens the server accepts, if it reported that.
+    `context_limit` is the number of tokens that the server accepts, if it reported that.
     """
 
     reason: FailureReason
@@ -60,7 +60,7 @@ class Prompt:
     `model` overrides the configured one, if not empty. A retry, if it can help, may start within
     `retry_for_s` seconds. If no sign of an answer (or of thinking) appears within
     `first_token_within_s` seconds, the request is abandoned; 0 means no limit. A `probe` only
-    checks whether the server answers: a single token is enough, or none. `asker` distinguishes
+    checks whether the server answers: a single token, or none, is enough. `asker` distinguishes
     users.
     """
 
@@ -73,7 +73,7 @@ class Prompt:
 
     @property
     def words(self) -> str:
-        """Everything in it that a server could quote."""
+        """The text of all messages, which a server might quote in an error."""
         return "\n".join(message.content for message in self.messages)
 
 

@@ -32,7 +32,7 @@ class AnswerView:
     """An answer in its current state. `failure` is the sentence to show if it has `FAILED`.
 
     `generation` changes when the answer starts over, which invalidates positions in the earlier
-    text. `thoughts` are the model's thoughts, if readers may see them; they are not recorded, and
+    text. `thoughts` holds the model's thoughts, if readers may see them; they are not recorded, and
     are gone once the answer is complete. The question was asked `waited_s` seconds ago.
     """
 
@@ -83,7 +83,7 @@ class HistoryView:
 
 
 class History(Protocol):
-    """One user's history at one moment. Another thread may read it."""
+    """A snapshot of one user's history, which another thread may read."""
 
     def page(self, number: int, words: Sequence[str] = ()) -> HistoryView:
         """Return page `number`, counted from 1.

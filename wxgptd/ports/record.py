@@ -64,8 +64,8 @@ SYNC_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0
 class StoreFigures(NamedTuple):
     """The store's figures: `last_seq` is its newest event, the others count from the start.
 
-    `syncs` is how many commits fell into each bucket of `SYNC_BOUNDS_S`, and beyond the last;
-    `pending` is how many appends are not durable yet.
+    `syncs` is the number of commits in each bucket of `SYNC_BOUNDS_S`, and beyond the last;
+    `pending` is the number of appends that are not durable yet.
     """
 
     last_seq: int = 0
@@ -79,7 +79,7 @@ class StoreFigures(NamedTuple):
 class Unloaded(Protocol):
     """A user whose state has not been needed since the start; its events are not folded until then.
 
-    `events` is how many events must be folded, `last_at` the time of the newest one. `unsettled` is
+    `events` is the number of events to fold, `last_at` the time of the newest one. `unsettled` is
     whether a session, a question or a push may be open; `marked` is whether an operator has ever
     changed the user's standing.
     """
@@ -104,8 +104,8 @@ class Unloaded(Protocol):
 class Loaded(NamedTuple):
     """What startup needs from a log.
 
-    `recent` are the requested events of all users. `links` are the links to older answers: the
-    user, the link's hash, the question and the time. `notes` are the snapshots of the projections
+    `recent` holds the requested events of all users, `links` the links to older answers: the
+    user, the link's hash, the question and the time. `notes` holds the snapshots of the projections
     after event `snapshot_seq`, by name; `skipped` is why newer snapshots are not used. `stale` is
     whether a snapshot may still contain data of users who have been erased since.
     """
@@ -136,7 +136,7 @@ class Capture(NamedTuple):
 
 
 class RetentionResult(NamedTuple):
-    """What retention deleted, and how many bytes of the log are left."""
+    """The number and size of deleted segments, and the bytes of log left."""
 
     segments: int
     size: int

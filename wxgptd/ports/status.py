@@ -1,4 +1,4 @@
-"""The daemon's status at one moment, defined only here.
+"""The daemon's current status, defined only here.
 
 The admin socket returns it as JSON, Prometheus reads it as gauges, and `wxgpt status` and
 `wxgpt top` show it, all under the names below. Prometheus's names are prefixed with `wxgptd_`, have
@@ -15,7 +15,7 @@ from wxgptd.domain.model.values import AccountName, AssistantName
 
 
 class TimeoutStatus(NamedTuple):
-    """Deliberate timeouts of an account: how many in five minutes, and how many are left.
+    """An account's deliberate timeouts: the number allowed in five minutes, and the number left.
 
     `auto` is whether the budget adjusts its own size, `suspended_at` is when WeChat last stopped
     delivering (seconds since the epoch, None for never), and `suspected` is whether it seems to
@@ -37,9 +37,9 @@ class UnansweredStatus(NamedTuple):
 
 
 class FsyncStatus(NamedTuple):
-    """The fdatasyncs of commits: how many, their total time, and how many in each bucket.
+    """The fdatasyncs of commits: their number, total time, and number in each bucket.
 
-    The buckets are those of `wxgptd.ports.record.SYNC_BOUNDS_S`, and one for longer syncs.
+    The buckets are those of `wxgptd.ports.record.SYNC_BOUNDS_S`, plus one for longer syncs.
     """
 
     commits: int
@@ -52,10 +52,10 @@ class DaemonStatus:
     """The daemon's status. Times are in seconds; counts are since the start unless noted otherwise.
 
     `why_unhealthy` is empty if the daemon is `healthy`. `clock_offset_s` is how far the machine's
-    clock is ahead of WeChat's, or None if no message has shown it yet; the gauge is 0 then, and
-    never negative. Until the daemon is `ready`, values from the log are left out. `push` states
+    clock is ahead of WeChat's, or None if no message has revealed it yet; the gauge is 0 then, and
+    never negative. Until the daemon is `ready`, values from the log are left out. `push` says
     whether late answers can be pushed, or why not; `models` does the same for model servers, and
-    `model_failures` are their last failures. `seconds_since_full` lists what was full in the last
+    `model_failures` lists their last failures. `seconds_since_full` lists what was full in the last
     few minutes.
     """
 

@@ -41,7 +41,7 @@ class EventStore(Protocol):
     def snapshot(self, capture: Capture, *, only: bool) -> Callable[[], None]:
         """Return a function that stores `capture`, so that later starts can skip its events.
 
-        Call it from any thread, once `capture` is durable. With `only`, it deletes all older
+        Call it from any thread, once `capture` is durable. If `only`, it deletes all older
         snapshots.
         """
         ...

@@ -171,7 +171,7 @@ class _Process:
         self._reload_wanted = False
 
     async def run(self) -> None:
-        """Start, and run until the process is told to stop or cannot continue."""
+        """Start, and run until the process receives a stop signal or cannot continue."""
         try:
             await self._start()
             await self._failed

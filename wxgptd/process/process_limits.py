@@ -1,4 +1,4 @@
-"""What the daemon asks of the operating system: open files, memory, no core dumps."""
+"""Operating system limits: open files, memory, no core dumps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def raise_file_limit() -> None:
 
 
 def keep_memory_private() -> None:
-    """Disable core dumps: memory holds the master key, and messages of users who were erased.
+    """Disable core dumps: memory holds the master key and messages from erased users.
 
     The watchdog kills a hung daemon with SIGABRT, which would dump core.
     """

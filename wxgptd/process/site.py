@@ -27,7 +27,7 @@ WEBHOOK_RESERVE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The maximum number of connections, in total and per address, and of bytes in a body."""
+    """Limits on the number of connections, in total and per address, and on the bytes in a body."""
 
     connections: int
     connections_per_address: int
@@ -37,7 +37,7 @@ class Bounds:
 class BoundedSite(server.Site):
     """Serves `root` to a bounded number of connections.
 
-    Some of them are kept for `reserved` paths; `full` is called with the name of what has run out.
+    Some of them are kept for `reserved` paths; `full` is called with the name of the limit reached.
 
     The limit per address does not apply to loopback, where a reverse proxy connects from.
     """

@@ -41,7 +41,7 @@ class NoPicture(WxgptError):
 class WeChatPictures:
     """Implements `wxgptd.ports.models.Pictures`.
 
-    `hosts` are host names, which include their subdomains, or `name:port`; `limit` is in bytes.
+    `hosts` lists host names, which include their subdomains, or `name:port`; `limit` is in bytes.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ PROMPT = "> "
     help="Account to send to; required if there are several.",
     shell_complete=completing.account,
 )
-@click.option("--url", metavar="URL", help="Deliver to URL instead of where the daemon listens.")
+@click.option("--url", metavar="URL", help="Deliver to URL instead of the daemon's listen address.")
 def command(user: str, account: str | None, url: str | None) -> None:
     """Chat with the daemon as a WeChat user would; ^D quits.
 

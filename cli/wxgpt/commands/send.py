@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     help="Account to send to; required if there are several.",
     shell_complete=completing.account,
 )
-@click.option("--url", metavar="URL", help="Deliver to URL instead of where the daemon listens.")
+@click.option("--url", metavar="URL", help="Deliver to URL instead of the daemon's listen address.")
 @click.option(
     "--encrypt/--plain", default=None, help="Safe mode or plain text.  [default: as configured]"
 )

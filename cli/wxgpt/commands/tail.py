@@ -30,7 +30,7 @@ POLL_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events to show; an empty criterion admits all events."""
+    """Which events to show; an empty criterion matches all events."""
 
     users: frozenset[str]
     sessions: frozenset[str]
@@ -226,9 +226,9 @@ def _report_unknown(users: set[str], *, give_up: bool) -> None:
 
 
 def _begin(directory: Path, wanted: Filter, count: int | None) -> int:
-    """Return the number of the event after which to start reading."""
+    """Return the event number to start reading after."""
     if wanted.users:
-        return 0  # finding out whether a user is known takes the whole log
+        return 0  # only the whole log shows whether a user is known
     if wanted.searches or count is None:
         return wanted.after
     from wxgptd.eventlog.reader import newest_seq

@@ -55,7 +55,7 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
     """Show token usage and costs, from the log.
 
     Costs use the prices in force when each answer was written ([assistant.NAME] price_per_million).
-    Token counts come from the model servers, or are estimated where a server reported none.
+    Token counts come from the model servers, or are estimated if a server reported none.
 
     \b
     Examples:
@@ -85,7 +85,7 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
         if len(ordered) > 1:
             click.echo(_line("total", _cells(_sum(rows.values()), by)))
         if any(row.estimated_tokens for row in rows.values()):
-            click.echo("~ includes estimates, where a server reported no usage", err=True)
+            click.echo("~ includes estimates, because a server reported no usage", err=True)
     else:
         click.echo("no usage", err=True)
 

@@ -35,7 +35,7 @@ class Unanswered(WxgptError):
 
 
 class Answer(NamedTuple):
-    """A response. `days` is how many days the certificate remains valid, None without TLS."""
+    """A response. `days` is the number of days the certificate remains valid, None without TLS."""
 
     status: int
     headers: http.client.HTTPMessage

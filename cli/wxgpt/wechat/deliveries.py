@@ -24,7 +24,7 @@ def show_attempt(attempt: Attempt) -> None:
 
 
 def show_delivery(delivery: Delivery, why: str | None = None) -> None:
-    """Print what the sender finally sees; if nothing, also print `why`, unless it is None."""
+    """Print what the sender finally sees; if nothing, print `why` (if given)."""
     if delivery.shown is None:
         click.echo(f"the user sees nothing (the answer was `success`, {delivery.took_s:.1f} s)")
         if why is not None:

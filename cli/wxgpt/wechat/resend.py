@@ -31,7 +31,7 @@ WATCH_EVERY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that a user sent; `logged_s` is how long its first reply took originally."""
+    """A message that a user sent; `logged_s` is how long its first reply originally took."""
 
     at: float
     user: str

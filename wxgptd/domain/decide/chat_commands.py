@@ -41,14 +41,14 @@ FREE = (
     phrases.EndSession,
     phrases.StopAnswer,
 )
-"""Commands that do not count towards the per-minute limit; `limits.FREE` lists the notices that
-answer them."""
+"""Commands that do not count towards the per-minute limit; `limits.FREE` lists the notices sent in
+response."""
 
 
 def run_command(
     state: UserState, live: Session | None, command: c.Receive, action: Action, *, resumes: bool
 ) -> Events:
-    """Return the events that a command produces; with `resumes`, in the resumed last session."""
+    """Return the events that a command produces, in the resumed last session if `resumes`."""
     limited = limits.limit_on_message(
         state, command, costs=not isinstance(action, FREE), silent=False
     )

@@ -32,11 +32,12 @@ class Receive:
     """WeChat delivers a message; only the state shows whether this is a retry.
 
     `fresh_session` and `link` are used if a session opens or a link is needed. Daily limits follow
-    the daemon's local day; `moderated` means that the word list matched. `spent` are the assistants
-    whose daily budget is used up. `used` is the user's usage today before being erased. `sent_at`
-    is the message's CreateTime, or 0; `delay_s` is how long it was in transit when it first
-    arrived. `written` holds the user's running answers so far. `sealed` is the encrypted text, in
-    case the message is held back, and `held` the text of the message held back earlier.
+    the daemon's local day; `moderated` means that the word list matched. `spent` holds the
+    assistants that have used up their daily budget. `used` is the user's usage today before being
+    erased. `sent_at` is the message's CreateTime, or 0; `delay_s` is how long it was in transit
+    when it first arrived. `written` holds the user's running answers so far. `sealed` is the
+    encrypted text, in case the message is held back, and `held` the text of the message held back
+    earlier.
     """
 
     at: float
@@ -70,9 +71,9 @@ class Receive:
 class OfferReply:
     """Settle the window of `delivery` with what is available.
 
-    `written` is everything that a running model has produced so far; `room` is how many bytes of
-    UTF-8 the slice of an answer may take; `pushes` means that the rest will be pushed; `in_line`
-    means that the question is still waiting for a slot.
+    `written` is everything that a running model has produced so far; `room` is the maximum size of
+    the slice of an answer, in bytes of UTF-8; `pushes` means that the rest will be pushed;
+    `in_line` means that the question is still waiting for a slot.
     """
 
     at: float
@@ -100,7 +101,7 @@ class ExpireSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseSession:
-    """Close the session, whatever its age; `written` holds its running answers so far."""
+    """Close the session, regardless of its age; `written` holds its running answers so far."""
 
     at: float
     session: SessionId

@@ -22,7 +22,7 @@ from wxgptd.domain.model.values import (
 )
 
 MAX_RESTARTS = 3
-"""A question that was running at this many daemon stops may be causing them."""
+"""A question that was running when the daemon stopped this many times may be the cause."""
 
 Events = tuple[e.Event, ...]
 
@@ -98,7 +98,7 @@ def _note(state: UserState, fact: e.Fact) -> Events:
             return (fact,) if _is_pending(state, fact.question) else ()
         case e.ContextTrimmed():
             entry = state.find(fact.question)
-            is_told = entry is None or entry[0].trimmed  # the user is told once per session
+            is_told = entry is None or entry[0].trimmed  # the user is notified once per session
             return () if is_told or not _is_pending(state, fact.question) else (fact,)
         case e.PageOpened():
             entry = state.find(fact.question)

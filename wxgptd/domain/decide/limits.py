@@ -21,7 +21,7 @@ from wxgptd.domain.model.values import EVENT_PREFIX, DeliveryKey, Notice, Standi
 Events = tuple[e.Event, ...]
 
 SILENT_FOR_S = 60.0
-"""How long a user gets no further limit notice after one."""
+"""How long after a limit notice a user gets no other."""
 
 MINUTE_S = 60.0
 
@@ -119,7 +119,7 @@ def questions_since(state: UserState, at: float) -> Iterator[Question]:
 
 
 def tokens_of(questions: list[Question]) -> int:
-    """Return how many tokens the questions used, estimated where none were reported."""
+    """Return how many tokens the questions used, estimated if none were reported."""
     return sum(
         question.answer.tokens
         for question in questions

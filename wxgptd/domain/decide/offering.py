@@ -25,15 +25,15 @@ from wxgptd.domain.text import paging
 Events = tuple[e.Event, ...]
 
 PUSHED = "pushed"
-"""`about` of a reply sent before its answer is complete, if the rest will be pushed."""
+"""The `about` of a reply sent before its answer is complete, if the rest will be pushed."""
 
 IN_LINE = "in_line"
-"""`about` of a reply sent while its question is still waiting for a slot."""
+"""The `about` of a reply sent while its question is still waiting for a slot."""
 
 IN_LINE_PUSHED = "in_line_pushed"
 
 OPEN = "open"
-"""`about` of the help notice in a session: no command is needed to open one."""
+"""The `about` of the help notice in a session: no command is needed to open one."""
 
 ANSWER = "answer"
 """`about` of the notice that a session has ended, if that also stopped an answer."""

@@ -56,8 +56,8 @@ TOLERATED_LOSS = 0.1
 class Budget(NamedTuple):
     """The maximum number of timeouts in five minutes.
 
-    `ceiling` is how many caused the last suspension, which ended at `suspended_at`; both are 0 if
-    there was none.
+    `ceiling` is the number that caused the last suspension, which ended at `suspended_at`; both are
+    0 if there was none.
     """
 
     size: int = INITIAL_SIZE
@@ -108,9 +108,9 @@ def was_suspension(
 ) -> bool:
     """Return whether a silence that has just ended was a suspension.
 
-    `missing` are the retries that did not arrive, `usual_arrivals` is how many messages usually
-    arrive in `silent_s`, and `timeouts` is how many there were in the five minutes before. A
-    network failure can last any length of time, a suspension about a minute.
+    `missing` holds the retries that did not arrive, `usual_arrivals` is the number of messages that
+    usually arrive in `silent_s`, and `timeouts` the number of timeouts in the five minutes before.
+    A network failure can last any length of time, a suspension about a minute.
     """
     if not SHORTEST_SUSPENSION_S <= silent_s <= LONGEST_SUSPENSION_S:
         return False

@@ -46,7 +46,7 @@ from wxgptd.domain.model.values import (
 from wxgptd.domain.text import answer_length
 
 HINT_EVERY_S = 3_600.0
-"""At most one hint is sent per this period, because the account may serve other purposes."""
+"""At most one hint is sent in this period, because the account may have other uses."""
 
 
 class Message(NamedTuple):
@@ -315,7 +315,7 @@ def _continue(
     *,
     conversing: bool,
 ) -> Route | None:
-    """Return which answer to continue; a tap, or a line starting with a slash, is no question."""
+    """Return which answer to continue; a tap or a slash line is never a question."""
     action = message.phrase.action
     assert isinstance(action, phrases.Continue)
     live = state.live_at(at)

@@ -97,7 +97,7 @@ class Backend:
 
 
 class Pattern(Protocol):
-    """A compiled regular expression that searches in linear time, whatever the pattern."""
+    """A compiled regular expression that searches in linear time for any pattern."""
 
     def search(self, text: str) -> object: ...
 
@@ -176,7 +176,7 @@ KINDS = (
 
 
 def kind_of(content: Content) -> str:
-    """Return WeChat's name for the kind of message that `content` was."""
+    """Return WeChat's message type for `content`."""
     match content:
         case Text(kind=name) | Unsupported(kind=name):
             return name

@@ -23,7 +23,7 @@ class TailTrimmed:
 class TimeoutBudgetSet:
     """From now on the account lets WeChat time out at most `size` times in five minutes.
 
-    `timeouts` is how many led to a suspension that had just ended, or 0 if there was none;
+    `timeouts` is the number that led to a suspension that had just ended, or 0 if there was none;
     `ceiling` is that number for the latest suspension. Recorded for the account, not for a user.
     """
 

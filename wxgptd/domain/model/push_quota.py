@@ -1,8 +1,8 @@
 """How many customer-service messages WeChat accepts, and when.
 
 WeChat ("Customer service messages"): five within 48 hours of a message from the user, three within
-one minute of a tap on a menu. A tap on a link in a message counts as a tap on a menu, and does not
-renew the five.
+one minute of a tap on a menu. Tapping a link in a message counts as tapping a menu, and does not
+reset the quota of five.
 """
 
 from __future__ import annotations

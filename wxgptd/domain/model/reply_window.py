@@ -33,7 +33,7 @@ CREATE_TIME_UNIT_S = 1.0
 immediately."""
 
 LAST_AFTER_S = 9.0
-"""After this an attempt is taken as the last, whatever its number: earlier ones may be lost."""
+"""After this an attempt counts as the last, whatever its number: earlier ones may be lost."""
 
 
 class Open(NamedTuple):
@@ -92,7 +92,7 @@ def patience(window: Window, at: float, *, last: bool) -> float:
 def time_left(window: Window, at: float, *, may_wait: bool) -> float:
     """Return how many seconds after `at` WeChat keeps waiting for the reply of `window`.
 
-    With `may_wait` this includes attempts still to come; otherwise it ends with the newest one.
+    If `may_wait`, this includes attempts still to come; otherwise it ends with the newest one.
     """
     patience_s = WINDOW_S if may_wait else WECHAT_PATIENCE_S * window.attempts
     return window.first_at + min(patience_s, WINDOW_S) - at

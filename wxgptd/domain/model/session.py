@@ -59,12 +59,13 @@ Answer = Pending | Completed | Failed
 class Question(NamedTuple):
     """One question.
 
-    `offered` is how many characters of its answer, as `style` renders it, were sent as replies, and
-    `all_offered` whether that is all of it; `failure_told` whether the user was told that it
-    failed. `restarts` counts how often it was asked again, which invalidates positions in the
-    answer. `late` means that the answer came after its window was settled; `pushed` whether its
-    last push was delivered, None if there was none; `trimmed` whether to tell the user that older
-    turns were left out. `retries` is the question that this one repeats, if any.
+    `offered` is the number of characters of its answer, as `style` renders it, that were sent as
+    replies, and `all_offered` whether that is all of it; `failure_told` whether the user was
+    notified of a failure. `restarts` counts how often it was asked again, which invalidates
+    positions in the answer. `late` means that the answer came after its window was settled;
+    `pushed` whether its last push was delivered, None if there was none; `trimmed` whether to
+    notify the user that older turns were left out. `retries` is the question that this one repeats,
+    if any.
     """
 
     delivery: DeliveryKey

@@ -34,7 +34,7 @@ class Inconsistent(WxgptError):
 
 
 HELD_FOR_S = 600.0
-"""How long a held-back message can still be put to a model."""
+"""How long a held-back message can still be sent to a model."""
 
 
 class Held(NamedTuple):
@@ -56,13 +56,13 @@ NO_WINDOWS: Mapping[DeliveryKey, Window] = {}
 class UserState(NamedTuple):
     """One user of one account. `version` counts the events folded so far.
 
-    `unseen` are the answered questions whose answer has been neither offered nor opened since.
-    `spoke_at` is when the user last wrote, and `pushes` how many messages were pushed since;
+    `unseen` holds the answered questions whose answer has been neither offered nor opened since.
+    `spoke_at` is when the user last wrote, and `pushes` the number of messages pushed since;
     `tapped_at` and `tap_pushes` are the same for the last tap. `is_marked` means that an operator
     has set the user's standing at least once. Sessions that ended before `history_since` have been
-    dropped; `history_links` are the valid links to the history, with the times they were issued.
-    `held` is the message that was held back when the user was last told, at `hinted_at`, that the
-    session has expired.
+    dropped; `history_links` holds the valid links to the history, with the times they were issued.
+    `held` is the message that was held back when the user was last notified, at `hinted_at`, that
+    the session has expired.
     """
 
     version: int = 0
@@ -189,7 +189,7 @@ class UserState(NamedTuple):
         )
 
     def trimmed(self, before: float) -> UserState:
-        """Return the state without past sessions that ended before `before` with nothing open."""
+        """Return the state without past sessions closed before `before` with all answers seen."""
         past = tuple(
             session
             for session in self.past

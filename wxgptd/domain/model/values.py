@@ -87,7 +87,7 @@ class Finish(StrEnum):
 
 
 class ReplyKind(StrEnum):
-    """What an offered reply consists of."""
+    """The content of an offered reply."""
 
     NOTICE = "notice"
     ANSWER = "answer"
@@ -268,10 +268,10 @@ class Policy:
     """The settings that `decide` follows. Commands carry them in from the configuration.
 
     If `open_with` is not empty, any text outside a session opens one with that assistant. `sighted`
-    are the assistants whose models accept pictures; `models` are those that a user may choose from,
-    for assistants with more than one. `clear_ends_history` means that `/clear` also invalidates the
-    links to the user's history. `after_expiry` applies to a session that expired less than
-    `resume_within_s` ago.
+    lists the assistants whose models accept pictures; `models` lists those that a user may choose
+    from, for assistants with more than one. `clear_ends_history` means that `/clear` also
+    invalidates the links to the user's history. `after_expiry` applies to a session that expired
+    less than `resume_within_s` ago.
     """
 
     session_ttl_s: float = 300.0

@@ -18,7 +18,7 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a chat completion; `picture` is the address of its picture, if any."""
+    """One message of a chat completion; `picture` is the URL of its picture, if any."""
 
     role: Role
     content: str
@@ -30,7 +30,7 @@ MAX_PICTURES = 4
 
 
 def messages(session: Session, question: DeliveryKey, system_prompt: str) -> tuple[Message, ...]:
-    """Return the messages that put `question` to a model, oldest first.
+    """Return the messages of the prompt for `question`, oldest first.
 
     Only earlier questions are included: a later one may already be answered. A question that was
     retried is included once.

@@ -52,8 +52,8 @@ def cut(
 ) -> int:
     """Return the end of the slice that begins at `start` and whose page has at most `room` bytes.
 
-    A text that is still `growing` is cut at its last complete sentence even if all of it fits, so
-    that no reply ends mid-word. Advances by at least one character unless at the end.
+    An answer that is still `growing` is cut at its last complete sentence even if all of it fits,
+    so that no reply ends mid-word. Advances by at least one character unless at the end.
     """
     if style is Style.MARKDOWN:
         room = max(room - _dress(text, start), 1)
@@ -114,7 +114,7 @@ def _last(
 
 
 def _before_open_fence(text: str, start: int, end: int) -> int:
-    """Return where the code fence that is open at `end` begins, or `end` if none is."""
+    """Return the start of the code fence that is open at `end`, or `end` if none is."""
     fence = _fence_at(text, end)
     return fence.start() if fence is not None and fence.start() > start else end
 

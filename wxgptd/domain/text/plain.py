@@ -3,10 +3,10 @@
 It is parsed as for the pages (`wxgptd.markdown`), except for link definitions: they come after the
 text that they change, and would change what has already been sent.
 
-An answer can be shown while it is being written: the output for a growing text is a prefix of the
+An answer can be shown while it is being written: the output for growing text is a prefix of the
 output for the complete text. Which block a line belongs to does not depend on later lines, except
-for a table header; so all complete lines are parsed, and the last one as far as it is certain to be
-words. The last paragraph is shown up to the first mark that may still be closed.
+for a table header; so all complete lines are parsed, and the last one up to where it might stop
+being plain words. The last paragraph is shown up to the first mark that may still be closed.
 
 Code is unchanged. Emphasis loses its marks, links become `text (address)`, tables become lines of
 `column：cell`.
@@ -61,7 +61,7 @@ class _Writer:
         self._margins: list[str] = []
         """The prefix of each line, one part for each enclosing block."""
         self._bullet: str | None = None
-        """What replaces the innermost margin on the first line of an item."""
+        """The text that replaces the innermost margin on an item's first line."""
         self._items = 0
         self._apart = False
         """Whether an empty line must follow the lines written so far."""

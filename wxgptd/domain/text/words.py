@@ -39,7 +39,7 @@ class WordList:
         return bool(self._words) and self.match_folded(_folded(text))
 
     def match_folded(self, folded: str) -> bool:
-        """Return whether a text that is already folded contains one of the words."""
+        """Return whether text that is already folded contains one of the words."""
         words, lengths = self._words, self._lengths
         for at in range(len(folded)):
             if folded[at] in words:
@@ -50,7 +50,7 @@ class WordList:
         return False
 
     def watch(self) -> Watch:
-        """Return a `Watch` for the words in a text that arrives in pieces."""
+        """Return a `Watch` for the words in text that arrives in pieces."""
         return Watch(self, max(self._longest - 1, 0))
 
 

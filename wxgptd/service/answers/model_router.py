@@ -34,7 +34,7 @@ RETRY_WITHIN_S = 12.0
 """A retry later than this after the question would be too late for the chat."""
 
 RESTART_DELAY_S = 0.5
-"""Delay before calling the same model again after its answer broke off."""
+"""Delay before calling the same model again after its answer was interrupted."""
 
 RETRY_WITH_FALLBACK_S = 1.0
 """If a fallback can answer, retrying the same model is not worth a longer wait."""

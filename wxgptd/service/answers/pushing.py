@@ -1,4 +1,4 @@
-"""Delivers answers that missed their window as customer-service messages, where WeChat allows it.
+"""Delivers answers that missed their window as customer-service messages, if WeChat allows it.
 
 A part is recorded as started before it is sent, and as delivered only once WeChat has confirmed it.
 If the daemon stops in between, the outcome is unknown: the part is not pushed again, but offered on

@@ -1,4 +1,4 @@
-"""Settles at startup what was open when the daemon stopped."""
+"""Settles at startup what was unfinished when the daemon stopped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Recovery:
         self._event_clock = event_clock
 
     def begin(self) -> None:
-        """Settle what is open for each user."""
+        """Settle each user's unfinished work."""
         for user, state in self._journal.hydrated():
             if state.unanswered or state.push is not None:
                 self._recover(user, state)

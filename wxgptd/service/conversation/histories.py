@@ -37,7 +37,7 @@ Standing = tuple[Progress, str, str]
 class UserHistory:
     """The history of one user.
 
-    `titles` are the assistants' titles; `unfinished` is the state of each answer that is still
+    `titles` holds the assistants' titles; `unfinished` is the state of each answer that is still
     being written.
     """
 

@@ -30,7 +30,7 @@ class Maintenance:
     def reload(
         self, given: tuple[str, Path, int] | None, *, dry: bool = False
     ) -> Reloaded | Faulty:
-        """Reload the configuration, or with `dry`, only return what would change."""
+        """Reload the configuration or, if `dry`, only return what would change."""
         try:
             read = self._reloading.reader(*(given or ()))
             adopted = self._reloading.compare(read) if dry else self._reloading.take(read)

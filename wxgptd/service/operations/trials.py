@@ -1,4 +1,4 @@
-"""Test the configured models and pushes. Implements `ports.control.Trials`."""
+"""Test the configured models and push messages. Implements `ports.control.Trials`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which limits were reached: logged, counted in a metric, and shown by `status`.
 
-Everything that others can fill has a limit. An operator whose users are told "too busy" must be
-able to find out which limit was reached, and whether it is too low.
+Everything that others can fill has a limit. If users get "too busy", the operator must be able to
+find out which limit was reached, and whether it is too low.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class Journal:
         return earliest
 
     def load(self, loaded: Loaded, now: float) -> None:
-        """Load the log. Hydrate users who were recently active or have something open.
+        """Load the log. Hydrate users with recent activity or unfinished work.
 
         Raises:
             Inconsistent: an event contradicts the ones before it.
@@ -168,7 +168,7 @@ class Journal:
         return state
 
     def hydrated(self) -> Iterable[tuple[User, UserState]]:
-        """Return the hydrated users, which always include those with something open."""
+        """Return the hydrated users, which always include those with unfinished work."""
         return tuple(self._hydrated.items())
 
     def unloaded(self) -> Mapping[User, Unloaded]:

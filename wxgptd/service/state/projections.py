@@ -72,7 +72,7 @@ class Projection:
         """Restore a link to an answer, or to a history if `question` is empty."""
 
     def on_user(self, user: User, state: UserState) -> None:
-        """Take note of a user who may have something open, or was recently active."""
+        """Take note of a user with recent activity or possibly unfinished work."""
 
     def snapshot(self) -> object:
         """Return the notes to store, in types that msgpack can encode."""
@@ -83,7 +83,7 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a link leads to: the answer to `question`, or the user's history if it is empty."""
+    """The target of a link: the answer to `question`, or the user's history if it is empty."""
 
     user: User
     question: DeliveryKey
@@ -128,7 +128,7 @@ class LinkIndex(Projection):
         self._targets[link] = Target(user, question, issued_at)
 
     def find(self, link: LinkHash, now: float) -> Target | None:
-        """Return where `link` leads, or None if it is unknown or expired."""
+        """Return the target of `link`, or None if the link is unknown or has expired."""
         target = self._targets.get(link)
         if target is None or now - target.issued_at > self.ttl_s:
             return None
@@ -263,7 +263,7 @@ class Spending(Projection):
         self._exhausted: frozenset[AssistantName] = frozenset()
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
-        """Add the cost of an answer, even if it broke off."""
+        """Add the cost of an answer, even if it was interrupted."""
         if not isinstance(event, e.AnswerCompleted | e.AnswerFailed) or not event.usage.cost:
             return
         if event.at >= self._today():

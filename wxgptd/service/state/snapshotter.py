@@ -114,7 +114,7 @@ class Snapshotter:
             self.look()
 
     def forgotten(self) -> Deferred[None]:
-        """Fire when no snapshot contains data of erased users.
+        """Fire once no snapshot contains any erased user's data.
 
         Errs:
             OSError: the file system does not allow it; it will be retried.

@@ -129,7 +129,7 @@ class _Account:
 
 
 class DeliberateTimeouts(Projection):
-    """How often each account may still let WeChat time out.
+    """The number of times each account may still let WeChat time out.
 
     `fixed` is a budget that does not change, or None for one that adapts.
     `responsive_since` returns the time since which this process has been up, listening and not

@@ -40,7 +40,7 @@ class Unanswered(Projection):
         self._pending[account] += 1
 
     def due(self, now: float, *, everything: bool = False) -> Iterator[tuple[AccountName, int]]:
-        """Yield the counts due to be recorded, each once; with `everything`, yield all of them."""
+        """Yield the counts due to be recorded, each once; if `everything`, yield all of them."""
         for account, count in tuple(self._pending.items()):
             counts = self._recorded.get(account)
             ago_s = now - counts[-1][0] if counts else RECORD_EVERY_S

@@ -142,7 +142,7 @@ class Service:
         self._lifecycle.ready = True
         self.operations.health.begin()
         self.state.lag.begin()
-        self.answers.recovery.begin()  # first: it settles only what the last run left open
+        self.answers.recovery.begin()  # first: it settles only what the last run left unfinished
         self.answers.pushing.begin()
         self.conversation.conversations.begin()
         self.operations.sweeper.start()

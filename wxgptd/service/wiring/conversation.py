@@ -24,7 +24,7 @@ from wxgptd.service.wiring.state import State
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The parts that WeChat and page readers talk to."""
+    """The parts that serve WeChat and page readers."""
 
     conversations: Conversations
     pages: Pages
