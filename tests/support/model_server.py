@@ -77,6 +77,8 @@ class ModelServer(Resource):
         self.calls: list[dict[str, Any]] = []
         self.headers: list[Any] = []
         self.hung_up = 0
+        self.running = 0
+        """The number of calls whose connection is open."""
 
     def messages(self, call: int = -1) -> list[tuple[str, str]]:
         return [(message["role"], message["content"]) for message in self.calls[call]["messages"]]
@@ -100,7 +102,12 @@ class ModelServer(Resource):
                     timer.cancel()
 
         request.notifyFinish().addErrback(hang_up)
+        self.running += 1
+        request.notifyFinish().addBoth(self._closed)
         return NOT_DONE_YET
+
+    def _closed(self, _: object) -> None:
+        self.running -= 1
 
     def _take(self, request: Request, step: Step) -> None:
         if step.data:
