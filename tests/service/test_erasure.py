@@ -6,6 +6,7 @@ import re
 
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
+from tests.support.words_in import words_in
 from wxgpt.wechat import messages
 from wxgptd import config as cfg
 from wxgptd.domain.model.values import User
@@ -210,3 +211,15 @@ def test_an_attempt_after_erasure_does_not_restore_the_user():
     assert story.service.state.journal.state(ALICE).live is not None, (
         "a new message opens a session"
     )
+
+
+def test_an_erased_users_words_are_nowhere_in_memory():
+    story = open_story()
+    sent = story.send("天空为什么是蓝的？")
+    story.advance(14.7)
+    path = path_in(sent.reply)
+    assert story.get(f"{path}/events").code == 200
+    story.advance(8)  # the answer ends, and with it the reader's stream
+    assert list(words_in(story.service, lambda text: "天空" in text))
+    assert erase(story) == [True]
+    assert list(words_in(story.service, lambda text: "天空" in text or ANSWER in text)) == []

@@ -68,8 +68,7 @@ class Audience:
 
     def leave(self, reader: Reader) -> None:
         """Remove a reader; stop rendering when the last one leaves."""
-        if reader in self._readers:
-            self._readers.remove(reader)
+        self._remove(reader)
         reader.ended()
         if not self._readers and self._showing is not None:
             self._showing.cancel()
@@ -132,8 +131,14 @@ class Audience:
 
     def _finish(self, reader: Reader) -> None:
         if reader in self._readers:
-            self._readers.remove(reader)
+            self._remove(reader)
             reader.finish()
+
+    def _remove(self, reader: Reader) -> None:
+        if reader in self._readers:
+            self._readers.remove(reader)
+        if not self._readers:
+            self._shown = None  # the user may be erased later
 
     def _stopped(self, _: object) -> None:
         self._showing = None

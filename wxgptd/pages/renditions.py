@@ -49,7 +49,7 @@ class Renditions:
     ) -> None:
         self._page_views = page_views
         self._say = say
-        self._workshop = render_queue
+        self._render_queue = render_queue
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
 
     def of(self, token: str) -> Deferred[Rendition | None]:
@@ -103,7 +103,7 @@ class Renditions:
     def forget_all(self) -> None:
         """Drop all renditions, which may hold the words of a user who was erased."""
         self._answers.clear()
-        self._workshop.forget_all()
+        self._render_queue.forget_all()
         forget_code()
 
     async def _render(self, token: str, answer: _Answer) -> Rendition | None:
@@ -116,7 +116,7 @@ class Renditions:
         if former is not None and former.view.text == view.text:
             blocks = former.blocks
         elif view.progress.final and former is None:
-            blocks = await self._workshop.blocks(self._page_views.owner(token), view.text)
+            blocks = await self._render_queue.blocks(self._page_views.owner(token), view.text)
         else:
             blocks = await self._updated(token, answer.document, view.text)
         answer.shown = rendition(view, self._say(view), blocks, former)
@@ -128,9 +128,9 @@ class Renditions:
         if document.work(text) < IN_THREAD_CHARS:
             return document.update(text)
         owner = self._page_views.owner(token)
-        if self._workshop.left_s(owner) <= 0:
+        if self._render_queue.left_s(owner) <= 0:
             return as_written(text)
-        return await self._workshop.run(owner, lambda: document.update(text))
+        return await self._render_queue.run(owner, lambda: document.update(text))
 
     def _evict(self) -> None:
         """Drop the least recently used answers if there are too many or they are too large."""
