@@ -13,7 +13,7 @@ DISTRIBUTED := --dist loadgroup --no-loadscope-reorder
 NIGHTLY := torture siege test-peers bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test nightly $(NIGHTLY) lint style types fast format docs golden pictures lock clean
+.PHONY: help demo check test nightly $(NIGHTLY) lint style types fast format docs golden simulate pictures lock clean
 
 help:                        ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do \
@@ -70,6 +70,11 @@ format: .venv/ready          ## rewrite the sources in the project's style
 
 docs: .venv/ready            ## generate the configuration reference and the manual
 	PYTHONPATH=.:cli $(BIN)/python docs/generate.py
+
+SEEDS ?= 1000
+
+simulate: .venv/ready        ## run SEEDS seeds of the simulation, and continue where it was interrupted
+	PYTHONPATH=.:cli $(BIN)/python -m tests.simulation.run --seeds $(SEEDS)
 
 golden: docs                 ## accept today's output of every command, then review the difference
 	WXGPTD_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/cli/test_golden.py

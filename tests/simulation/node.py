@@ -1,0 +1,313 @@
+"""The daemon on a simulated machine: it is started, killed, and started again.
+
+As `tests.support.story.Story`, with the real log on a simulated disk instead of a store in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from treq.testing import StubTreq
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from tests.simulation.disk import DiskState, SimulatedDisk
+from tests.simulation.hub import Hub
+from tests.support.memory_short_lived_keys import MemoryShortLivedKeys
+from tests.support.model_server import ModelServer, Script
+from tests.support.outside import Outside, OutsideHttp
+from wxgptd import config as cfg
+from wxgptd.domain.model.events import Event, UserErased
+from wxgptd.domain.model.values import User
+from wxgptd.eventlog import reader, segments
+from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.store import LogStore, StoreListener, StoreUnavailable, Turns
+from wxgptd.eventlog.writer import SegmentBounds, System
+from wxgptd.ports.record import Recorded
+from wxgptd.ports.threads import Threads
+from wxgptd.service.environment import Environment
+from wxgptd.service.wiring import Service
+
+WALL = 1_700_000_000.0
+MASTER = b"m" * 32
+SEGMENT_BYTES = 24 * 1024
+"""Small, so that a run has many segments."""
+
+RESTART_AFTER_S = 1.0
+
+
+@contextlib.contextmanager
+def seeded(seed: int, wall: Callable[[], float]) -> Iterator[None]:
+    """Take every random value of the process from the seed, and the log's time from `wall`."""
+    source, before = Random(seed), (os.urandom, random._urandom, random.getstate())
+    creation_time, segments.creation_time = segments.creation_time, wall
+    os.urandom = random._urandom = source.randbytes
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        os.urandom, random._urandom, state = before
+        random.setstate(state)
+        segments.creation_time = creation_time
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """Events that the log said are durable; `seq` is the number of the last one."""
+
+    start: int
+    seq: int
+    user: User
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """A user's erasure, when it was appended to the log, and in which run of the process."""
+
+    at: float
+    start: int
+    openid: str
+
+
+class Node:
+    """One machine: its disk, its clock, and the daemon that runs on it, if it does."""
+
+    def __init__(
+        self,
+        root: Path,
+        seed: int,
+        clock: Clock,
+        config: cfg.Config,
+        respond: Callable[[list[dict[str, str]]], Script],
+        tell: Callable[[str], None],
+    ) -> None:
+        self.config = config
+        self.world_clock = clock
+        self.clock = Clock()
+        self.clock_offset = 0.0
+        self.tell = tell
+        self.disk = DiskState(root, Random(f"disk {seed}"))
+        self.short_lived_keys = MemoryShortLivedKeys()
+        self.model = ModelServer(self.world_clock, respond)
+        self.outside = Outside(**{"model.test": self.model})
+        self.damages: list[Exception] = []
+        self.acknowledged: list[Acknowledged] = []
+        """What the log said is durable, in its order."""
+        self.erasures: list[Erasure] = []
+        self.starts = 0
+        self.is_up = False
+        self.on_start: Callable[[], None] = lambda: None
+        self.on_crash: Callable[[], None] = lambda: None
+        self.on_acknowledged: Callable[[Acknowledged], None] = lambda acknowledged: None
+        self._crash_at = 0
+        self._power_cut = False
+        self.store: LogStore | None = None
+        self.service: Service
+        self.hub: Hub
+        self._agents: list[Any] = []
+        self.start()
+
+    def wall(self) -> float:
+        return WALL + self.world_clock.seconds()
+
+    # The process.
+
+    def start(self) -> None:
+        """Start the daemon on what the disk has."""
+        self.starts += 1
+        clock = self.clock = Clock()
+        clock.rightNow = self.world_clock.rightNow
+        hub = self.hub = Hub(clock)
+        store = LogStore(
+            self.disk.root,
+            MASTER,
+            Turns(
+                lambda work: clock.callLater(0, work),
+                lambda work: clock.callLater(0, work),
+            ),
+            StoreListener(self._store_failed, lambda full: self.tell(f"disk full: {full}")),
+            SegmentBounds(SEGMENT_BYTES),
+            System(SimulatedDisk(self.disk, hub), hub),
+        )
+        self.store = store
+        self._model_http = OutsideHttp(self.outside)
+        self.service = Service(
+            self.config,
+            Environment(
+                clock=clock,
+                wall=lambda: self.wall() + self.clock_offset,
+                store=_Acknowledged(store, self),
+                http=self._model_http,
+                http_through=lambda proxy: self._model_http,
+                threads=Threads(hub.run, hub.run, hub.run),
+                max_running=10_000,
+                link_key=b"k" * 32,
+                short_lived_keys=self.short_lived_keys,
+                config_path=Path("/nowhere/wxgptd.toml"),
+                reread=lambda: self.config,
+                on_damage=self._damaged,
+            ),
+        )
+        self.http = StubTreq(self.service.root)
+        self.admin_http = StubTreq(self.service.admin)
+        self._agents = [stub._agent for stub in (self._model_http, self.http, self.admin_http)]
+        for agent in self._agents:
+            agent._pumps = _Connections()
+        self.service.load()
+        store.start()
+        if (trimmed := store.trimmed) is not None:
+            self.tell(f"trimmed {trimmed.size} bytes of a torn tail")
+            self.service.note_trimmed(trimmed.segment.name, trimmed.offset, trimmed.size)
+        self.on_start()
+        self.service.begin()
+        self.is_up = True
+
+    def start_after(self, seconds: float) -> None:
+        """Start the daemon in some seconds, unless something else does before."""
+        self.world_clock.callLater(seconds, self._start_unless_up)
+
+    def _start_unless_up(self) -> None:
+        if not self.is_up:
+            self.tell("start")
+            self.start()
+
+    def _store_failed(self, error: StoreUnavailable) -> None:
+        """Do as the process does when the log cannot be written: end at once."""
+        self.tell(f"the log failed: {error}")
+        self.world_clock.callLater(0, self.crash, power_cut=False, why="the log failed")
+        self.start_after(RESTART_AFTER_S)
+
+    def _damaged(self, error: Exception) -> None:
+        self.damages.append(error)
+
+    def crash_in_the_log(self, after: int, *, power_cut: bool) -> None:
+        """End the process as soon as `after` more system calls of the log have begun."""
+        self._crash_at = self.disk.operations + after
+        self._power_cut = power_cut
+
+    def crash(self, *, power_cut: bool, why: str) -> None:
+        """End the process without a word; with a power cut, lose what was not durable as well."""
+        if not self.is_up:
+            return
+        self.tell(f"crash ({'power cut' if power_cut else 'kill -9'}: {why})")
+        self.on_crash()
+        image = self.disk.image(power_cut=power_cut)
+        assert self.store is not None
+        self.store._lock.release()
+        self._vanish(image)
+
+    def stop(self) -> None:
+        """Stop the daemon as SIGTERM does."""
+        if not self.is_up:
+            return
+        self.tell("clean stop")
+        assert self.store is not None
+        self.service.end()
+        try:
+            self.store.close()
+        except StoreUnavailable as error:
+            self.tell(f"not closed cleanly: {error}")
+        self.on_crash()
+        self._vanish(self.disk.image(power_cut=False))
+
+    def _vanish(self, image: dict[Path, bytes]) -> None:
+        """Leave nothing of the process but what is on disk."""
+        self.is_up, self._crash_at = False, 0
+        self.hub.die()
+        for agent in self._agents:
+            for pump in list(agent._pumps):
+                pump.serverIO.abortConnection()
+                pump.clientIO.abortConnection()
+        self.clock = Clock()  # the old one never moves again
+        self.clock.rightNow = self.world_clock.rightNow
+        self.flush()
+        self.disk.restore(image)
+
+    # Time.
+
+    def next_due(self) -> float | None:
+        """Return when something happens next, on any clock."""
+        clocks = (self.world_clock, self.clock) if self.is_up else (self.world_clock,)
+        due = [call.getTime() for clock in clocks for call in clock.calls]
+        return min(due, default=None)
+
+    def step(self, until: float) -> None:
+        """Go on to what happens next, at most to `until`."""
+        now = self.world_clock.seconds()
+        due = self.next_due()
+        amount = max(0.0, min(due if due is not None else until, until) - now)
+        self.world_clock.advance(amount)
+        if self.is_up:
+            self.clock.advance(max(0.0, self.world_clock.seconds() - self.clock.seconds()))
+        if self.is_up and 0 < self._crash_at <= self.disk.operations:
+            self.crash(power_cut=self._power_cut, why="in a system call of the log")
+            self.start_after(RESTART_AFTER_S)
+        self.flush()
+
+    def acknowledge(self, acknowledged: Acknowledged) -> None:
+        self.acknowledged.append(acknowledged)
+        self.on_acknowledged(acknowledged)
+        kinds = " ".join(type(event).__name__ for event in acknowledged.events)
+        self.tell(f"durable, {acknowledged.user.openid}, {acknowledged.seq}: {kinds}")
+
+    def erasures_of(self, user: User) -> list[Erasure]:
+        return [erasure for erasure in self.erasures if erasure.openid == user.openid]
+
+    def flush(self) -> None:
+        """Deliver what is in transit, on the oldest connection first."""
+        for _ in range(3):
+            for agent in self._agents:
+                pumps, agent._pumps = agent._pumps, _Connections()
+                for pump in pumps:
+                    pump.flush()
+                    if not (pump.clientIO.disconnected and pump.serverIO.disconnected):
+                        agent._pumps.add(pump)
+
+    # What is on disk.
+
+    def scan(self) -> list[Recorded]:
+        """Return every event of the log as it is on disk, with today's keys."""
+        keys = Keyring(segments.keyring_path(self.disk.root), MASTER)
+        return list(reader.scan(segments.log_directory(self.disk.root), keys))
+
+
+class _Connections(dict[Any, None]):
+    """As treq's set of connections, in the order in which they were opened."""
+
+    def add(self, pump: Any) -> None:
+        self[pump] = None
+
+
+class _Acknowledged:
+    """The store, with a note of what it acknowledges."""
+
+    def __init__(self, store: LogStore, node: Node) -> None:
+        self._store = store
+        self._node = node
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def append(self, user: Any, events: Any, expected: int) -> Deferred[int]:
+        result = self._store.append(user, events, expected)
+        incarnation = self._node.hub
+        kept = tuple(event for _, event in events)
+        if isinstance(kept[-1], UserErased):
+            now, node = self._node.world_clock.seconds(), self._node
+            node.erasures.append(Erasure(now, node.starts, user.openid))
+
+        def durable(seq: int) -> int:
+            if incarnation.alive:
+                self._node.acknowledge(Acknowledged(self._node.starts, seq, user, kept))
+            return seq
+
+        result.addCallback(durable)
+        return result

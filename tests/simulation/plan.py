@@ -1,0 +1,64 @@
+"""What a seed decides beforehand: how long a run is, for whom, and what goes wrong in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from random import Random
+
+SECONDS = 240.0
+
+KINDS = (
+    "crash", "power cut", "crash in the log", "power cut in the log", "clean stop", "stall",
+    "write fails", "sync fails", "full disk", "short writes", "clock step", "bad network",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong at `at`, for some seconds; `size` says how badly, from 0 to 1."""
+
+    at: float
+    kind: str
+    lasts_s: float
+    size: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run. A shorter plan of the same seed may violate the same invariant."""
+
+    seed: int
+    users: int
+    seconds: float
+    faults: tuple[Fault, ...]
+
+
+def draw(seed: int) -> Plan:
+    """Return the plan of a seed."""
+    random, faults, at = Random(f"plan {seed}"), [], 0.0
+    while (at := at + random.expovariate(1 / 25.0)) < SECONDS - 40:
+        kind = random.choice(KINDS)
+        lasts_s = random.uniform(0.2, 9.0)
+        faults.append(Fault(round(at, 3), kind, round(lasts_s, 3), random.random()))
+    return Plan(seed, random.randrange(1, 5), SECONDS, tuple(faults))
+
+
+def shorter(plan: Plan) -> Iterator[Plan]:
+    """Yield plans with less in them, the ones that leave out most first."""
+    if plan.faults:
+        yield replace(plan, faults=())
+        half = len(plan.faults) // 2
+        yield replace(plan, faults=plan.faults[:half])
+        yield replace(plan, faults=plan.faults[half:])
+    if plan.users > 1:
+        yield replace(plan, users=1)
+    for share in (0.25, 0.5, 0.75, 0.9):
+        seconds = round(plan.seconds * share, 1)
+        faults = tuple(fault for fault in plan.faults if fault.at < seconds)
+        yield replace(plan, seconds=seconds, faults=faults)
+    if plan.users > 2:
+        yield replace(plan, users=plan.users - 1)
+    for left_out in range(len(plan.faults)):
+        kept = plan.faults[:left_out] + plan.faults[left_out + 1 :]
+        yield replace(plan, faults=kept)
