@@ -22,6 +22,7 @@ from tests.simulation.people import Operator, Person
 from tests.simulation.plan import Fault, Plan
 from tests.support.story import configuration
 from wxgptd import config as cfg
+from wxgptd.domain.replies.texts import Texts
 
 NAMES = ("alice", "bob", "carol", "dave")
 SHM = Path("/dev/shm")
@@ -166,6 +167,8 @@ def _configurations(random: Random) -> Iterator[cfg.Config]:
             account={"main": _account(open_directly)},
             assistant={"chatgpt": assistant},
             limits=limits,
+            # A settled reply is worded again for each attempt; a reload may change the ttl in it.
+            texts=Texts(ai_label="", session_opened="你好。", session_cleared="好的。"),
         )
 
 
