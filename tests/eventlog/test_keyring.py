@@ -93,12 +93,14 @@ def test_a_wrong_master_key_is_detected_even_in_an_empty_keyring(path):
         Keyring(path, b"x" * 32)
 
 
-def test_a_partial_record_is_dropped_by_the_next_write(path):
+@pytest.mark.parametrize("zeros", [False, True], ids=["cut off", "filled with zeros"])
+def test_a_partial_record_is_dropped_by_the_next_write(path, zeros):
     keys = ring_of(path, ALICE)
     record = keys.make(BOB).record
     intact = path.read_bytes()
     for size in range(1, len(record)):
-        path.write_bytes(intact + record[:size])
+        rest = bytes(len(record) - size) if zeros else b""
+        path.write_bytes(intact + record[:size] + rest)
         reloaded = Keyring(path, MASTER)
         assert not reloaded.is_whole
         assert reloaded.of(ALICE) is not None

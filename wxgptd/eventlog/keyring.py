@@ -258,7 +258,9 @@ def _payload(data: bytes, position: int) -> bytes | None:
         return None
     _, length, checksum = _RECORD.unpack_from(data, position)
     payload = data[position + _RECORD.size : position + _RECORD.size + length]
-    return payload if len(payload) == length and crc32(payload) == checksum else None
+    # Zeros after the magic, as a power cut leaves them, are no record: their checksum is right.
+    intact = length > 0 and len(payload) == length and crc32(payload) == checksum
+    return payload if intact else None
 
 
 def _seal(cipher: AESGCM, plain: bytes, bound: bytes | None = None) -> bytes:
