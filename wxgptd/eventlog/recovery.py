@@ -157,7 +157,7 @@ def _rewrite(path: Path, data: memoryview, footer: bytes = b"") -> None:
     """Rewrite the segment at `path` with exactly `data` and `footer`, durably.
 
     Raises:
-        OSError: the disk is full; any part of `data` that the segment had is intact.
+        OSError: the disk is full; whatever part of `data` was in the segment is intact.
     """
     fresh = path.with_name(f"{path.name}.new")
     try:

@@ -20,7 +20,7 @@ PERIOD_S = 10.0
 
 @dataclass(slots=True)
 class _Repeated:
-    """The lines of one kind since the first, which was written."""
+    """The lines of one kind suppressed since the first, which was written."""
 
     until: float
     count: int = 0

@@ -207,7 +207,7 @@ def _end(tokens: Sequence[Token], begin: int) -> int:
 
 
 def _words(tokens: Sequence[Token]) -> str:
-    """Return the text of `tokens`, without their marks."""
+    """Return the text of `tokens`, without the markup."""
     parts: list[str] = []
     links: list[tuple[int, Token]] = []
     for token in tokens:
