@@ -3,7 +3,7 @@
 Each of the three attempts uses a new connection, the same body, timestamp and nonce, and a 5 s
 timeout. As in WeChat, a reply, `success` or an empty body is final, and anything else is an error.
 What WeChat does when a connection fails is not documented; here the next attempt starts when the
-5 s are over.
+5 s are up.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def start_push(state: UserState, command: c.StartPush) -> Events:
         isinstance(question.answer, Pending)
         or question.page_opened
         or not question.has_more()
-        or not (question.late or question.offered == 0)  # the reply in its window had the first part
+        or not (question.late or question.offered == 0)  # its reply had the first part
         or session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
         or not push_quota.allows(state, command.at)
         or state.is_awaited(question.delivery, command.at)
