@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.support import injuries
@@ -86,6 +88,17 @@ def test_a_torn_tail_is_moved_aside_and_writing_continues(log):
     assert injuries.events(log) == EVENTS
     (broken,) = log.glob("*.broken")
     assert broken.read_bytes() == b"WXFR\x00\x00torn"
+
+
+def test_the_footer_of_the_last_segment_is_written_again(log):
+    write(log, EVENTS)
+    path = segments.list_segments(log)[-1]
+    before = path.read_bytes()
+    os.utime(path, ns=(1, 1))
+    ready = recovery.make_ready(log)
+    assert ready.segment is None, "it is sealed"
+    assert path.read_bytes() == before
+    assert path.stat().st_mtime_ns > 1, "a power cut could still lose its footer"
 
 
 def test_every_torn_tail_is_saved_separately(log):

@@ -105,10 +105,11 @@ def replace(directory: Path, fresh: Path, aside: Path) -> None:
 
 
 def make_ready(directory: Path) -> Ready:
-    """Trim a torn tail, make the open segment durable, and return where writing continues.
+    """Trim a torn tail, make the last segment durable, and return where writing continues.
 
     A killed process may have written bytes that were never synced, or whose sync failed: they can
-    be read, but the next power cut may lose them. So an open segment is rewritten.
+    be read, but the next power cut may lose them. So an open segment is rewritten, and of a sealed
+    one the footer: the events before it were synced when they were committed.
 
     Raises:
         LogDamaged: the last segment is damaged, not merely torn.
@@ -131,6 +132,7 @@ def make_ready(directory: Path) -> Ready:
         if isinstance(tail, framing.Sealed):
             if next_seq == header.first_seq:
                 return _replace_empty(path, next_seq, None)
+            _sync_footer(path, framing.pack_footer(header.key, next_seq), tail.end)
             return Ready(None, None, 0, next_seq, None)
         trimmed = _save_tail(path, tail.end, size) if isinstance(tail, framing.Torn) else None
         if header.version == framing.FORMAT_VERSION:
@@ -141,6 +143,16 @@ def make_ready(directory: Path) -> Ready:
             return _replace_empty(path, next_seq, trimmed)
         _rewrite(path, data[: tail.end], framing.pack_footer(header.key, next_seq))
     return Ready(None, None, 0, next_seq, trimmed)
+
+
+def _sync_footer(path: Path, footer: bytes, end: int) -> None:
+    """Write the footer before `end` again, and sync it. It takes no space."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        _write_all(descriptor, footer, end - len(footer))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _replace_empty(path: Path, first_seq: int, trimmed: Trimmed | None) -> Ready:

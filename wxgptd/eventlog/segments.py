@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO
 
 from wxgptd.errors import WxgptError
+from wxgptd.eventlog.disk import DISK
 
 _NAME = re.compile(r"(\d{20})\.wxlog")
 _SNAPSHOT_NAME = re.compile(r"(\d{20})\.wxsnap")
@@ -100,7 +101,7 @@ def _list(directory: Path, pattern: re.Pattern[str]) -> list[Path]:
     return [directory / name for name in sorted(names) if pattern.fullmatch(name)]
 
 
-def sync_directory(directory: Path, sync: Callable[[int], None] = os.fsync) -> None:
+def sync_directory(directory: Path, sync: Callable[[int], None] = DISK.sync_directory) -> None:
     """Make the entries of `directory` durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
