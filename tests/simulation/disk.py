@@ -1,7 +1,7 @@
-"""A disk that may lose what was not synced, write a part, stall, fail, and fill up.
+"""A disk that loses unsynced data, tears writes, stalls, fails and fills up.
 
-The files are real, in memory (tmpfs where there is one); the system calls that make events durable
-go through `SimulatedDisk`, which knows what a power cut may take.
+The files are real, on tmpfs if available. `DiskState` knows what each file contained when it was
+last synced, by whichever call; everything since may be lost in a power cut.
 """
 
 from __future__ import annotations
@@ -10,39 +10,35 @@ import errno
 import os
 import shutil
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from tests.simulation.hub import Hub
-from wxgptd.eventlog.disk import Disk
+from wxgptd.eventlog.disk import RESERVE_NAME, Disk
 
-LATENCY_S = 0.002
+MAX_LATENCY_S = 0.008
 
 
 @dataclass
 class Faults:
-    """What the disk does wrong at the moment; changed by the simulation."""
+    """The faults currently injected."""
 
-    full: bool = False
+    full: int = 0
+    """How many causes there are for a full disk at the moment; 0 if there is room."""
     stalled_s: float = 0.0
     """How long each sync takes beyond the usual."""
+    short_writes: int = 0
     fail_next_write: bool = False
     fail_next_sync: bool = False
-    short_writes: bool = False
-
-
-@dataclass
-class _Tracked:
-    """What is durable of one file that is written through the simulated disk."""
-
-    durable: int
-    """All bytes before this position are durable."""
-    holes: dict[int, bytes] = field(default_factory=dict)
 
 
 class SimulatedDisk(Disk):
-    """The disk as one incarnation of the daemon uses it; `state` outlives it."""
+    """The disk as one incarnation of the daemon uses it; `state` outlives it.
+
+    Raises (each call):
+        OSError: an injected fault.
+    """
 
     def __init__(self, state: DiskState, hub: Hub) -> None:
         self._state = state
@@ -52,25 +48,27 @@ class SimulatedDisk(Disk):
     def _faults(self) -> Faults:
         return self._state.faults
 
-    def _begin(self, seconds: float = LATENCY_S) -> None:
+    def _begin(self, extra_s: float = 0.0) -> None:
         self._state.operations += 1
-        self._hub.pause(seconds)
+        self._hub.pause(self._state.random.uniform(0.0, MAX_LATENCY_S) + extra_s)
 
     def write(self, descriptor: int, data: memoryview) -> int:
         self._begin()
         if self._faults.full:
+            part = self._state.random.randrange(len(data)) if len(data) < 512 else 0
+            if part and self._state.random.random() < 0.3:
+                return os.write(descriptor, data[:part])  # a full disk takes some bytes first
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self._faults.fail_next_write:
             self._faults.fail_next_write = False
             os.write(descriptor, data[: len(data) // 2])
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        self._state.track(descriptor)
         if self._faults.short_writes and len(data) > 8:
             data = data[: self._state.random.randrange(1, len(data))]
         return os.write(descriptor, data)
 
     def sync(self, descriptor: int) -> None:
-        self._begin(LATENCY_S + self._faults.stalled_s)
+        self._begin(self._faults.stalled_s)
         if self._faults.fail_next_sync:
             self._faults.fail_next_sync = False
             raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -78,7 +76,7 @@ class SimulatedDisk(Disk):
 
     def sync_directory(self, descriptor: int) -> None:
         self._begin()
-        self._state.directory_synced(descriptor)
+        self._state.synced(descriptor)
 
     def reserve(self, path: Path, size: int, room: int) -> None:
         if self._faults.full:
@@ -88,75 +86,82 @@ class SimulatedDisk(Disk):
 
 
 class DiskState:
-    """A directory, what of it is durable, and what is wrong with the disk."""
+    """A directory, how much of it is durable, and its injected faults."""
 
     def __init__(self, root: Path, random: Random) -> None:
         self.root = root
         self.random = random
         self.faults = Faults()
         self.operations = 0
-        """How many system calls have begun."""
-        self._files: dict[int, _Tracked] = {}
+        """How many system calls of the writer have begun."""
+        self._durable: dict[int, bytes] = {}
+        """What each file contained when it was last synced, by inode."""
         self._names: set[Path] = set()
-        """The files whose names a power cut cannot take."""
-
-    def track(self, descriptor: int) -> None:
-        """Remember that a file has bytes that are not durable."""
-        inode = os.fstat(descriptor)
-        if inode.st_ino not in self._files:
-            self._files[inode.st_ino] = _Tracked(inode.st_size)
+        """The files whose directory entries are durable."""
 
     def synced(self, descriptor: int) -> None:
-        """Take note that a file is durable as it is."""
-        inode = os.fstat(descriptor)
-        self._files[inode.st_ino] = _Tracked(inode.st_size)
+        """Mark a file's contents, or a directory's entries, as durable."""
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if not path.is_relative_to(self.root):
+            return
+        if path.is_dir():
+            present = {entry for entry in path.iterdir() if entry.is_file()}
+            self._names = {name for name in self._names if name.parent != path} | present
+        elif path.name != RESERVE_NAME:
+            self._durable[os.fstat(descriptor).st_ino] = path.read_bytes()
 
-    def directory_synced(self, descriptor: int) -> None:
-        """Take note that the names in a directory are durable."""
-        directory = Path(f"/proc/self/fd/{descriptor}").readlink()
-        self._names |= {path for path in directory.iterdir() if path.is_file()}
+    def image(self, *, power_cut: bool) -> dict[Path, tuple[bytes, bytes | None, bool]]:
+        """Return the files as the next start finds them, by path relative to the root.
 
-    def image(self, *, power_cut: bool) -> dict[Path, bytes]:
-        """Return the files as the next start finds them."""
-        files: dict[Path, bytes] = {}
+        Each has its contents, the durable part of them if there is one, and whether its name is
+        durable. A power cut makes everything that is left durable.
+        """
+        files = {}
         for path in sorted(self.root.rglob("*")):
             if not path.is_file():
                 continue
-            data = path.read_bytes()
-            tracked = self._files.get(path.stat().st_ino)
-            if power_cut and tracked is not None:
-                if tracked.durable == 0 and path not in self._names and self.random.random() < 0.5:
-                    continue  # its name was never durable
-                if len(data) > tracked.durable:
-                    data = self._torn(data, tracked.durable)
-            files[path.relative_to(self.root)] = data
+            data, durable = path.read_bytes(), self._durable.get(path.stat().st_ino)
+            named = path in self._names
+            if power_cut and path.name != RESERVE_NAME:
+                if not named and self.random.random() < 0.5:
+                    continue
+                data = durable = self._cut(data, durable or b"")
+                named = True
+            files[path.relative_to(self.root)] = data, durable, named
         return files
 
-    def _torn(self, data: bytes, durable: int) -> bytes:
-        """Return the file with some of what was not durable: none, a part, or zeros for a page."""
-        lost = data[durable:]
-        kept = self.random.randrange(len(lost) + 1)
-        match self.random.randrange(3):
+    def _cut(self, data: bytes, durable: bytes) -> bytes:
+        """Return what a power cut leaves of `data`, of which only `durable` had been synced."""
+        if not data.startswith(durable):  # overwritten in place, or truncated
+            return self.random.choice([data, durable])
+        unsynced = data[len(durable) :]
+        kept = self.random.randrange(len(unsynced) + 1)
+        match self.random.randrange(4):
             case 0:
-                return data[:durable]
+                return durable
             case 1:
-                return data[: durable + kept]
+                return durable + unsynced[:kept]
+            case 2:  # the file has its new size, but not all of its new contents
+                return durable + unsynced[:kept] + bytes(len(unsynced) - kept)
             case _:
-                return data[: durable + kept] + bytes(len(lost) - kept)
+                return durable + bytes(kept) + unsynced[kept:]
 
-    def restore(self, image: dict[Path, bytes]) -> None:
-        """Make the directory what `image` says, all of it durable."""
+    def restore(self, image: dict[Path, tuple[bytes, bytes | None, bool]]) -> None:
+        """Replace the directory's contents with `image`."""
         shutil.rmtree(self.root)
         self.root.mkdir(mode=0o700)
-        for relative, data in image.items():
+        self._durable, self._names = {}, set()
+        for relative, (data, durable, named) in image.items():
             path = self.root / relative
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.parent.chmod(0o700)
-            if relative.name == "reserve":
+            if relative.name == RESERVE_NAME:
                 path.touch()
                 os.truncate(path, len(data))
             else:
                 path.write_bytes(data)
             path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-        self._files = {}
-        self._names = set()
+            if durable is not None:
+                self._durable[path.stat().st_ino] = durable
+            if named:
+                self._names.add(path)

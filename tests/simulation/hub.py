@@ -1,7 +1,7 @@
-"""Blocking work on virtual time, in greenlets: threads that switch only where they wait.
+"""Runs blocking code on virtual time, in greenlets: threads that switch only where they wait.
 
 A worker runs until it waits (for a queue, an event, or the simulated disk), then the main greenlet
-goes on. Everything happens in one real thread, in an order that depends on nothing but the seed.
+resumes. Everything happens in one real thread, in an order that depends on nothing but the seed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Hub:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.alive = True
+        self._joining = False
         self._main = greenlet.getcurrent()
         self._workers: list[greenlet.greenlet] = []
 
@@ -36,8 +37,12 @@ class Hub:
 
         def join() -> None:
             assert greenlet.getcurrent() is self._main, "only the main greenlet joins"
-            while not worker.dead and self.alive:
-                self.resume(worker)
+            self._joining = True  # virtual time stands still until the worker has ended
+            try:
+                while not worker.dead and self.alive:
+                    self.resume(worker)
+            finally:
+                self._joining = False
 
         return join
 
@@ -55,19 +60,22 @@ class Hub:
             worker.switch()
 
     def pause(self, seconds: float = 0.0) -> None:
-        """Wait in a worker; in the main greenlet nothing waits."""
+        """Sleep in a worker; return at once in the main greenlet."""
         worker = greenlet.getcurrent()
         if worker is self._main:
             return
+        due = self.clock.seconds() + seconds
         timer = self.clock.callLater(seconds, self.resume, worker)
         self._main.switch()
-        if timer.active():  # resumed by `join`
+        while self.clock.seconds() < due and not self._joining:
+            self._main.switch()  # it was woken for something that it does not wait for
+        if timer.active():
             timer.cancel()
 
     def wait_for(
         self, ready: Callable[[], bool], waiters: list[Any], timeout: float | None
     ) -> bool:
-        """Wait in a worker until `ready`; `waiters` has it meanwhile, to be resumed early."""
+        """Wait in a worker until `ready`; meanwhile it is in `waiters`, so it can be woken early."""
         worker = greenlet.getcurrent()
         assert worker is not self._main, "the main greenlet must not block"
         timer: IDelayedCall | None = None
@@ -84,7 +92,7 @@ class Hub:
         return ready()
 
     def run(self, work: Callable[[], Any]) -> Deferred[Any]:
-        """Run work in a worker; fires with its result. As `wxgptd.ports.threads.InThread`."""
+        """Run work in a worker; fires with its result. Like `wxgptd.ports.threads.InThread`."""
         result: Deferred[Any] = Deferred()
 
         def worker() -> None:
@@ -100,7 +108,7 @@ class Hub:
         return result
 
     def die(self) -> None:
-        """Stop every worker where it waits: no code of theirs runs but what ends a `with`."""
+        """Kill every worker; only its cleanup code (`finally`, `with`) runs."""
         self.alive = False
         for worker in self._workers:
             if worker and not worker.dead:
@@ -108,7 +116,7 @@ class Hub:
 
 
 class Queue:
-    """As `queue.SimpleQueue`."""
+    """Like `queue.SimpleQueue`."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -127,7 +135,7 @@ class Queue:
 
 
 class Event:
-    """As `threading.Event`."""
+    """Like `threading.Event`."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub

@@ -1,35 +1,44 @@
-"""What must be true of every run, whatever happens in it."""
+"""The invariants of every run."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from math import inf
 
+from tests.simulation.history import History
 from tests.simulation.models import GOOD, TAG, Models
 from tests.simulation.network import Message, Network
-from tests.simulation.node import MASTER, Acknowledged, Node
+from tests.simulation.node import MASTER, Append, Node
 from tests.simulation.people import Person
 from tests.support.words_in import words_in
 from wxgptd.domain.evolve import fold
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.values import DeliveryKey, User
+from wxgptd.domain.model.values import DeliveryKey, Standing, User
 from wxgptd.domain.replies.texts import Texts
 from wxgptd.eventlog import loading, segments, snapshot
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.ports.record import Hidden
+from wxgptd.llm.client import MAX_RETRIES
+from wxgptd.ports.record import Hidden, Recorded
 
 WINDOW_S = 15.0
 STORAGE_FULL = Texts().storage_full
-UNTIL_SERVED_S = 16.0
-"""After a crash: the daemon is away for nine seconds at most, then catches up."""
+ANSWERED = re.compile(r"〔((\w+)#\d+)〕第(\d{3})句话在这里说完了")
+"""A sentence of an answer: its question, its user and its number."""
 
-ANSWERED = re.compile(r"〔((\w+)#\d+)〕")
-"""How an answer names its question, and its user."""
+ARRIVES = ("arrives", "repeated")
+ENDED_BY_THE_DAEMON = ("refused", "closed")
+SILENT_S = 70.0
+"""A user who was declined may get no reply for this long."""
 
 
 class Violation(AssertionError):
-    """An invariant does not hold."""
+    """An invariant, named `invariant`, does not hold."""
+
+    def __init__(self, invariant: str, text: str) -> None:
+        super().__init__(text)
+        self.invariant = invariant
 
 
 class Invariants:
@@ -40,45 +49,13 @@ class Invariants:
         self._network = network
         self._models = models
         self._people = people
-        self.troubles: list[tuple[float, float]] = []
-        """From when until when the daemon was away, or its disk or its clock was at fault."""
-        self._early_calls: list[str] = []
-        self._asked: dict[DeliveryKey, str] = {}
-        """The tag of each question in the log, acknowledged or found there by a start."""
-        self._cut_off: Counter[str] = Counter()
-        """How often each question was in flight when the process ended."""
-        self._checked = 0
-        self._process_ends: list[float] = []
-        self._ended: set[DeliveryKey] = set()
-        node.on_acknowledged = self._acknowledged
+        self._history = History(node, models)
+        self.disk_troubles: list[tuple[float, float]] = []
+        """From when until when the disk may delay replies."""
+        self.clock_stepped_at: list[float] = []
         node.on_start = self.after_a_start
-        node.on_crash = self._crashed
-        models.on_call = self._called
 
     # While it runs.
-
-    def _acknowledged(self, acknowledged: Acknowledged) -> None:
-        for event in acknowledged.events:
-            if isinstance(event, e.QuestionAsked):
-                self._note(event)
-            elif isinstance(event, e.AnswerCompleted | e.AnswerFailed):
-                self._ended.add(event.question)
-
-    def _note(self, asked: e.QuestionAsked) -> None:
-        if found := TAG.findall(asked.text):
-            self._asked[asked.delivery] = found[0]
-
-    def _called(self, tag: str) -> None:
-        if tag not in self._asked.values():
-            self._early_calls.append(tag)
-
-    def _crashed(self) -> None:
-        now = self._node.world_clock.seconds()
-        self._process_ends.append(now)
-        self.troubles.append((now, now + UNTIL_SERVED_S))
-        for question, tag in self._asked.items():
-            if question not in self._ended and tag in self._models.calls:
-                self._cut_off[tag] += 1
 
     def after_a_step(self) -> None:
         """Check what happened in the last step.
@@ -86,47 +63,17 @@ class Invariants:
         Raises:
             Violation: an invariant does not hold.
         """
-        if self._early_calls:
-            raise Violation(
-                f"the model was called for {self._early_calls[0]} before that was durable"
-            )
+        if early := self._history.early_calls:
+            raise Violation("durable before act", f"a model was called for {early[0]} too early")
         bound = self._node.config.assistant["chatgpt"].max_running
         if bound and self._node.model.running > bound + 1:  # one more to probe the server
-            raise Violation(f"{self._node.model.running} model calls at once, at most {bound}")
-        self._raise_first(self._no_user_reads_another())
-
-    # After each start, and at the end.
-
-    def after_a_start(self) -> None:
-        """Check what a start found: all that was acknowledged, and nothing different.
-
-        Raises:
-            Violation: an invariant does not hold.
-        """
-        if self._node.damages:
-            raise Violation(f"a user's events are inconsistent: {self._node.damages[0]}")
-        records = {record.seq: record for record in self._node.scan()}
-        for record in records.values():
-            if isinstance(record.event, e.QuestionAsked):
-                self._note(record.event)
-        first = min(records, default=0)  # retention has dropped what came before
-        erased_at = {
-            record.user: record.seq
-            for record in records.values()
-            if isinstance(record.event, e.UserErased)
-        }
-        for acknowledged in self._node.acknowledged:
-            begin = acknowledged.seq - len(acknowledged.events) + 1
-            for number, event in enumerate(acknowledged.events, begin):
-                record = records.get(number)
-                if record is None and number > first:
-                    raise Violation(f"event {number} was acknowledged and is not in the log")
-                if record is not None and record.hidden is Hidden.ERASED:
-                    if erased_at.get(record.user, 0) < number:
-                        name = acknowledged.user.openid
-                        raise Violation(f"event {number} of {name} cannot be read")
-                elif record is not None and record.event != event:
-                    raise Violation(f"event {number} is {record.event}, acknowledged was {event}")
+            text = f"{self._node.model.running} concurrent model calls, the limit is {bound}"
+            raise Violation("limits", text)
+        for person in self._people:
+            for page in person.pages:
+                if others := _others(page, person.name):
+                    raise Violation("isolation", f"{person.name} could read about {others}")
+            person.pages.clear()
 
     def live_state_is_the_fold(self) -> None:
         """Check that each user's live state is the fold of that user's events.
@@ -144,18 +91,63 @@ class Invariants:
         for user, state in journal.hydrated():
             events = by_user[user]
             if state.version != len(events):
-                if not self._node.config.log.keep:
-                    raise Violation(
-                        f"{user.openid} has {len(events)} events and {state.version} live"
-                    )
-                continue  # retention has dropped the first
+                if state.version > len(events) and self._node.config.log.keep:
+                    continue  # retention has dropped the first
+                text = f"{user.openid} has {len(events)} events, but live version {state.version}"
+                raise Violation("fold", text)
             since = max(journal._keep_since, state.history_since)
             # How far back the history goes depends on when it was trimmed.
-            folded, live = (
-                each.trimmed(since)._replace(history_since=0.0) for each in (fold(events), state)
-            )
-            if folded != live:
-                raise Violation(f"the state of {user.openid} is not the fold of its events")
+            folded = fold(events).trimmed(since)._replace(history_since=0.0)
+            if folded != state.trimmed(since)._replace(history_since=0.0):
+                raise Violation("fold", f"the state of {user.openid} is not that of its events")
+        known = {user for user, _ in journal.hydrated()} | set(journal.unloaded())
+        if missing := {user.openid for user, events in by_user.items() if events} - {
+            user.openid for user in known
+        }:
+            raise Violation("fold", f"{sorted(missing)} have events and no state")
+
+    # After each start, and at the end.
+
+    def after_a_start(self) -> None:
+        """Check that a start found every acknowledged event, unchanged.
+
+        Raises:
+            Violation: an invariant does not hold.
+        """
+        if self._node.damages:
+            raise Violation("no damage", f"inconsistent events: {self._node.damages[0]}")
+        found = self._node.scan()
+        self._history.found(found)
+        records = {record.seq: record for record in found}
+        first = min(records, default=0)
+        if first > 1 and not self._node.config.log.keep:
+            raise Violation("nothing is lost", f"the log begins with event {first}")
+        erased_at = {
+            record.user: record.seq for record in found if isinstance(record.event, e.UserErased)
+        }
+        for append in self._node.acknowledged:
+            for number, event in enumerate(append.events, append.seq - len(append.events) + 1):
+                if number >= first:
+                    self._require(append, number, event, records.get(number), erased_at)
+
+    @staticmethod
+    def _require(
+        append: Append,
+        number: int,
+        event: e.Event,
+        record: Recorded | None,
+        erased_at: dict[User, int],
+    ) -> None:
+        if record is None:
+            text = f"event {number} was acknowledged and is not in the log"
+            raise Violation("nothing is lost", text)
+        if record.hidden is Hidden.ERASED:
+            if erased_at.get(record.user, 0) < number:
+                text = f"event {number} of {append.user.openid} cannot be read"
+                raise Violation("nothing is lost", text)
+        elif record.event != event:
+            text = f"event {number} is {record.event}, acknowledged was {event}"
+            raise Violation("nothing is lost", text)
 
     # At the end.
 
@@ -165,11 +157,14 @@ class Invariants:
         Raises:
             Violation: an invariant does not hold.
         """
-        erased = set(self._erased_tags())
-        for text in words_in(
-            self._node.service, lambda text: bool(erased & set(TAG.findall(text)))
-        ):
-            raise Violation(f"a user was erased, and this is still in memory: {text[:60]}")
+        erased = self._history.erased_tags()
+        for text in words_in(self._node.service, lambda text: not erased.isdisjoint(_tags(text))):
+            raise Violation("erasure", f"text of an erased user is still in memory: {text[:60]}")
+        answers = self._node.service.answers
+        left = answers.flights.running(), sum(answers.slots._running.values())
+        if any(left) or self._node.model.running:
+            text = f"flights, slots and calls left: {left}, {self._node.model.running}"
+            raise Violation("every question ends", text)
 
     def at_the_end(self) -> None:
         """Check the whole run, after a last stop and start.
@@ -177,56 +172,103 @@ class Invariants:
         Raises:
             Violation: an invariant does not hold.
         """
-        self.after_a_step()
         self.live_state_is_the_fold()
-        for check in (
-            self._one_answer_per_question,
-            self._no_call_too_many,
-            self._every_message_got_a_reply,
-            self._one_reply_per_message,
-            self._paging_is_complete,
-            self._limits_hold,
-            self._erased_is_erased,
+        for invariant, check in (
+            ("isolation", self._no_user_reads_another),
+            ("one answer", self._one_answer_per_question),
+            ("every question ends", self._every_question_ends),
+            ("model calls", self._no_excess_model_calls),
+            ("every message is answered", self._every_message_is_answered),
+            ("one reply", self._one_reply_per_message),
+            ("durable before act", self._replies_are_durable),
+            ("paging", self._paging_is_complete),
+            ("paging", self._replies_are_complete),
+            ("limits", self._limits_hold),
+            ("limits", self._blocked_users_ask_nothing),
+            ("erasure", self._erased_is_erased),
         ):
-            self._raise_first(check())
+            for violation in check():
+                raise Violation(invariant, violation)
 
-    @staticmethod
-    def _raise_first(violations: Iterator[str]) -> None:
-        for violation in violations:
-            raise Violation(violation)
+    def _no_user_reads_another(self) -> Iterator[str]:
+        for message in self._network.messages:
+            for _, text in message.replies:
+                if others := _others(text, message.user):
+                    yield f"{message.user} was sent text about {others}"
 
     def _one_answer_per_question(self) -> Iterator[str]:
-        outcomes: Counter[tuple[User, DeliveryKey]] = Counter()
-        for record in self._node.scan():
-            if isinstance(record.event, e.AnswerCompleted | e.AnswerFailed):
-                outcomes[record.user, record.event.question] += 1
+        outcomes = Counter(
+            (record.user, record.event.question)
+            for record in self._node.scan()
+            if isinstance(record.event, e.AnswerCompleted | e.AnswerFailed)
+        )
         for (user, question), count in outcomes.items():
             if count > 1:
                 yield f"{count} answers of {user.openid} to {question}"
 
-    def _no_call_too_many(self) -> Iterator[str]:
-        asked = Counter(self._asked.values())
-        for tag, ways in self._models.calls.items():
-            due = asked[tag] + self._cut_off[tag]
-            if all(way in GOOD for way in ways) and len(ways) > due:
-                yield f"{len(ways)} model calls for {tag}, {due} were due"
+    def _every_question_ends(self) -> Iterator[str]:
+        for record in self._node.scan():
+            event = record.event
+            if (
+                isinstance(event, e.QuestionAsked)
+                and record.hidden is Hidden.READABLE
+                and event.delivery not in self._history.ended
+            ):
+                yield f"{record.user.openid}'s question {event.text!r} has no outcome"
 
-    def _every_message_got_a_reply(self) -> Iterator[str]:
+    def _no_excess_model_calls(self) -> Iterator[str]:
+        asked = Counter(self._history.asked.values())
+        for tag, ways in self._models.calls.items():
+            times = asked[tag] + self._history.cut_off[tag]
+            allowed = times if all(way in GOOD for way in ways) else times * (1 + MAX_RETRIES)
+            if len(ways) > allowed:
+                yield f"{len(ways)} model calls for {tag}, {allowed} are allowed"
+
+    # Replies.
+
+    def _every_message_is_answered(self) -> Iterator[str]:
         for message in self._network.messages:
             if message.failure:
                 yield f"delivering {message.text!r} failed: {message.failure}"
-            if message.delivery is None or not message.delivery.fault:
-                continue
-            if message.ways[-1:] != ["arrives"] or self._in_trouble(message):
-                continue
-            yield f"{message.user} got WeChat's error text for {message.text!r} at {message.at:.2f}"
+            elif message.delivery is None:
+                yield f"WeChat is still delivering {message.text!r} of {message.user}"
+            elif not self._is_excused(message):
+                shown = f"{message.text!r} of {message.user} at {message.at:.2f}"
+                if message.delivery.fault:
+                    yield f"WeChat showed its error text for {shown}"
+                elif not message.delivery.shown and self._is_due(message):
+                    yield f"there was no reply to {shown}"
 
-    def _in_trouble(self, message: Message) -> bool:
+    def _is_excused(self, message: Message) -> bool:
+        """Return whether the network, the disk or the clock may have cost the reply."""
+        if message.ways[-1:] not in (["arrives"], ["repeated"]):
+            return True
+        first_lost = message.ways[0] not in ARRIVES
+        if first_lost and any(at < message.at + WINDOW_S for at in self.clock_stepped_at):
+            return True  # then a lost first attempt cannot be inferred
+        assert message.delivery is not None
+        if any(attempt.result in ENDED_BY_THE_DAEMON for attempt in message.delivery.attempts):
+            return True  # it was down
         ends = message.at + WINDOW_S + 1
-        return any(begin < ends and end > message.at for begin, end in self.troubles)
+        return any(begin < ends and end > message.at for begin, end in self.disk_troubles) or any(
+            message.at <= end <= ends for end in self._history.process_ends
+        )
+
+    def _is_due(self, message: Message) -> bool:
+        """Return whether a message must get a reply: it was recorded, or opens a session."""
+        if any(self._history.erased_between(message.user, message.at - 20, message.at + WINDOW_S)):
+            return False
+        if (recorded_at := self._history.recorded_at.get(message.key)) is not None:
+            # At first it may have been none of the AI's business; then WeChat asks no more.
+            return not message.replies or message.replies[0][0] >= recorded_at
+        declined = any(
+            user.openid == message.user and message.at - SILENT_S < at < message.at + WINDOW_S
+            for at, user in self._history.declined
+        )
+        return message.text == "/chatgpt" and not declined
 
     def _one_reply_per_message(self) -> Iterator[str]:
-        # A message that is left to others leaves no trace, so its next attempt may be answered.
+        # A message that is not for the AI leaves no trace, so its next attempt may be answered.
         for message in self._network.messages:
             replies = self._remembered(message)
             texts = list(dict.fromkeys(text for _, text in replies if text))
@@ -234,38 +276,35 @@ class Invariants:
                 yield f"{message.user} could read different replies to {message.text!r}: {texts}"
             for at, text in replies:
                 before = [when for when, earlier in replies if when < at and earlier]
-                if not text and before and not self._is_over(message, before[0], at):
+                over = at >= message.at + WINDOW_S
+                if text or over or not before:
+                    continue
+                if not any(self._history.erased_between(message.user, message.at, at)):
                     yield f"the reply to {message.text!r} of {message.user} was withdrawn"
 
     def _remembered(self, message: Message) -> list[tuple[float, str]]:
-        """Return the replies to a message; the process forgets one about a full disk when it ends."""
+        """Return the replies to a message that the last process to answer it remembered.
+
+        What an erased user was told, and that a message was turned away, is only in memory.
+        """
         newest = max((at for at, _ in message.replies), default=0.0)
-        return [
-            (at, text)
-            for at, text in message.replies
-            if text != STORAGE_FULL or not any(at < end < newest for end in self._process_ends)
-        ]
+        ends = [end for end in self._history.process_ends if end < newest]
 
-    def _is_over(self, message: Message, begin: float, end: float) -> bool:
-        """Return whether WeChat has stopped waiting, or the sender was erased meanwhile."""
-        erased = any(
-            erasure.openid == message.user and begin <= erasure.at <= end
-            for erasure in self._node.erasures
-        )
-        return erased or end >= message.at + WINDOW_S
+        def forgotten(at: float, text: str) -> bool:
+            erased = min(self._history.erased_between(message.user, at, inf), default=inf)
+            since = at if text == STORAGE_FULL else erased
+            return any(since <= end for end in ends)
 
-    def _no_user_reads_another(self) -> Iterator[str]:
-        for message in self._network.messages[self._checked :]:
-            for _, text in message.replies:
-                if others := {user for _, user in ANSWERED.findall(text)} - {message.user}:
-                    yield f"{message.user} was sent what {others} asked for"
-        # Those of the last half minute may get further replies.
-        self._checked = max(self._checked, len(self._network.messages) - 40)
-        for person in self._people:
-            for page in person.pages:
-                if others := {user for _, user in ANSWERED.findall(page)} - {person.name}:
-                    yield f"{person.name} could read what {others} asked for"
-            person.pages.clear()
+        return [(at, text) for at, text in message.replies if not forgotten(at, text)]
+
+    def _replies_are_durable(self) -> Iterator[str]:
+        for message in self._network.messages:
+            for at, text in message.replies:
+                durable_at = self._history.settled_at.get(message.key, inf)
+                if text and text != STORAGE_FULL and at < durable_at:
+                    yield f"{message.user} got a reply to {message.text!r} before it was durable"
+
+    # Paging.
 
     def _paging_is_complete(self) -> Iterator[str]:
         offered: dict[tuple[User, DeliveryKey], int] = {}
@@ -276,7 +315,7 @@ class Invariants:
             if isinstance(event, e.ReplyOffered) and event.question and event.end > event.start:
                 key = record.user, event.question
                 due = offered.get(key, 0)
-                own = event.delivery == event.question  # repeats an answer that is all offered
+                own = event.delivery == event.question  # it repeats an answer offered in full
                 dropped = key not in offered and bool(self._node.config.log.keep)
                 if event.start != due and not dropped and not (own and event.start == 0):
                     yield (
@@ -285,58 +324,89 @@ class Invariants:
                     )
                 offered[key] = event.end
 
+    def _replies_are_complete(self) -> Iterator[str]:
+        """Check the sentences that users were sent: each once, in order, none left out."""
+        texts = {
+            message.key: text
+            for message in self._network.messages
+            for _, text in message.replies[:1]
+            if text
+        }
+        last: dict[DeliveryKey, int | None] = {}
+        for append in self._node.acknowledged:
+            for event in append.events:
+                if isinstance(event, e.AnswerRestarted):
+                    last.pop(event.question, None)
+                if not isinstance(event, e.ReplyOffered) or event.end <= event.start:
+                    continue
+                tag = self._history.asked.get(event.question, "")
+                found = ANSWERED.findall(texts.get(event.delivery, ""))
+                if others := {name for name, _, _ in found} - {tag}:
+                    yield f"{append.user.openid} was sent answers to {others}, asked was {tag}"
+                numbers = [int(number) for name, _, number in found if name == tag]
+                if not numbers:
+                    last[event.question] = None  # what was in it is not known
+                    continue
+                before = last.get(event.question, -1) if event.start else -1
+                first = numbers[0] if before is None else before + 1
+                if numbers != list(range(first, first + len(numbers))):
+                    yield f"{append.user.openid} was sent sentences {numbers} of {tag} after {before}"
+                last[event.question] = numbers[-1]
+
+    # Limits and erasure.
+
     def _limits_hold(self) -> Iterator[str]:
         limit = self._node.config.limits.questions_per_day
         if self._node.config.log.keep:
             return  # less than a day, so questions of today are dropped
         asked: Counter[User] = Counter()
         previous: dict[User, int] = {}
-        for acknowledged in self._node.acknowledged:
-            user, start = acknowledged.user, acknowledged.start
+        for append in self._node.acknowledged:
+            user, start = append.user, append.start
             begin, previous[user] = previous.get(user, 0), start
             # What an erased user asked is remembered until the process ends.
             if any(begin <= erasure.start < start for erasure in self._node.erasures_of(user)):
                 asked[user] = 0
-            kinds = [type(event) for event in acknowledged.events]
+            kinds = [type(event) for event in append.events]
             if e.UserErased in kinds and e.UserUnsubscribed not in kinds:
                 asked[user] = 0  # the operator also lifts limits
             asked[user] += kinds.count(e.QuestionAsked)
             if limit and asked[user] > limit:
                 yield f"{user.openid} asked {asked[user]} questions, the limit is {limit}"
 
-    # Erasure.
-
-    def _erasures(self) -> dict[User, int]:
-        """Return the number of each user's last acknowledged erasure."""
-        return {
-            acknowledged.user: acknowledged.seq
-            for acknowledged in self._node.acknowledged
-            if isinstance(acknowledged.events[-1], e.UserErased)
-        }
-
-    def _erased_tags(self) -> Iterator[str]:
-        """Yield the tags of questions that were erased, and not asked again."""
-        erased, again = self._erasures(), set()
-        for gone in (False, True):
-            for acknowledged in self._node.acknowledged:
-                for event in acknowledged.events:
-                    if not isinstance(event, e.QuestionAsked):
-                        continue
-                    if acknowledged.seq > erased.get(acknowledged.user, 0):
-                        again |= set(TAG.findall(event.text))
-                    elif gone:
-                        yield from set(TAG.findall(event.text)) - again
+    def _blocked_users_ask_nothing(self) -> Iterator[str]:
+        blocked_until: dict[User, float] = {}
+        for append in self._node.acknowledged:
+            for event in append.events:
+                if isinstance(event, e.StandingChanged):
+                    is_blocked = event.standing is Standing.BLOCKED
+                    blocked_until[append.user] = (event.until or inf) if is_blocked else 0.0
+                elif isinstance(event, e.UserErased):
+                    blocked_until[append.user] = 0.0  # a block is renewed by an event of its own
+                elif not isinstance(event, e.QuestionAsked):
+                    continue
+                elif event.at < blocked_until.get(append.user, 0.0):
+                    yield f"{append.user.openid} asked {event.text!r} while blocked"
 
     def _erased_is_erased(self) -> Iterator[str]:
-        erased = self._erasures()
+        erased = self._history.erasures()
         for record in self._node.scan():
             if record.seq <= erased.get(record.user, 0) and record.hidden is Hidden.READABLE:
                 yield f"event {record.seq} of {record.user.openid} is still readable"
-        tags = set(self._erased_tags())
+        tags = self._history.erased_tags()
         root = self._node.disk.root
         keys = Keyring(segments.keyring_path(root), MASTER)
         newest = snapshot.newest(segments.log_directory(root), keys).snapshot
         if newest is not None:
             for state in loading.states(newest, keys).values():
-                for text in words_in(state, lambda text: bool(tags & set(TAG.findall(text)))):
-                    yield f"a user was erased, and this is still in the snapshot: {text[:60]}"
+                for text in words_in(state, lambda text: not tags.isdisjoint(_tags(text))):
+                    yield f"text of an erased user is still in a snapshot: {text[:60]}"
+
+
+def _tags(text: str) -> list[str]:
+    return TAG.findall(text)
+
+
+def _others(text: str, user: str) -> list[str]:
+    """Return the other users whose answers are in a text."""
+    return sorted({name for _, name, _ in ANSWERED.findall(text)} - {user})

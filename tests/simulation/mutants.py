@@ -1,31 +1,40 @@
-"""Faults built into the daemon on purpose: each must be found within the gate's seeds.
+"""Mutants: deliberate bugs, each of which must be caught within the gate's seeds.
 
-A simulation that finds nothing is worth as much as the faults that it would have found.
+A clean simulation proves only what it could have caught.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
 from tests.simulation.disk import SimulatedDisk
 from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide import limits, offering
 from wxgptd.domain.model import reply_window
-from wxgptd.domain.model.events import UserErased
+from wxgptd.domain.model.events import ReplyOffered, UserErased
 from wxgptd.domain.model.reply_window import LAST_NUMBER, Settled
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import Standing
+from wxgptd.domain.replies import wording
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.store import LogStore
+from wxgptd.ports.wechat import Ignore
 from wxgptd.service.answers.recovery import Recovery
+from wxgptd.service.answers.slots import Slots
+from wxgptd.service.conversation.attempts import Attempts
 from wxgptd.service.state.journal import Journal
 
 Patch = tuple[Any, str, Any]
 
 
 def _acknowledge_early() -> Iterator[Patch]:
-    """Acknowledge an append at once, not when it is durable."""
+    """Acknowledge an append before it is durable."""
     original = LogStore.append
 
     def append(self: LogStore, *args: Any) -> Deferred[int]:
@@ -41,8 +50,13 @@ def _no_sync() -> Iterator[Patch]:
     yield SimulatedDisk, "sync", lambda self, descriptor: self._begin()
 
 
+def _no_sync_of_directories() -> Iterator[Patch]:
+    """Create segments and snapshots, but never sync the directory."""
+    yield SimulatedDisk, "sync_directory", lambda self, descriptor: self._begin()
+
+
 def _act_before_durable() -> Iterator[Patch]:
-    """Call models and reply at once, not when that is durable."""
+    """Call models and reply before the reason for it is durable."""
     yield Journal, "committed", lambda self: succeed(None)
 
 
@@ -83,7 +97,7 @@ def _forget_the_settled_window() -> Iterator[Patch]:
 
 
 def _recover_twice() -> Iterator[Patch]:
-    """Ask every question that a stop left unanswered twice."""
+    """At a restart, ask each unanswered question twice."""
     original = Recovery._recover
 
     def recover(self: Recovery, *args: Any) -> None:
@@ -109,24 +123,118 @@ def _keep_the_key() -> Iterator[Patch]:
     yield Keyring, "write", lambda self, without=(): original(self)
 
 
-MUTANTS: dict[str, Callable[[], Iterator[Patch]]] = {
-    "acknowledge early": _acknowledge_early,
-    "no sync": _no_sync,
-    "act before durable": _act_before_durable,
-    "evolve after act": _evolve_after_act,
-    "forget the settled window": _forget_the_settled_window,
-    "recover twice": _recover_twice,
-    "count attempts by number only": _count_attempts_by_number_only,
-    "keep the key": _keep_the_key,
-}
+def _never_recover() -> Iterator[Patch]:
+    """At a restart, ask no question again."""
+    yield Recovery, "begin", lambda self: None
+
+
+def _answer_nothing() -> Iterator[Patch]:
+    """Leave every message to others."""
+    yield Attempts, "answer", lambda self, attempt: succeed(Ignore())
+
+
+def _lose_a_sentence() -> Iterator[Patch]:
+    """Leave a sentence out of a reply."""
+    original = wording.render
+
+    def render(*args: Any, **kwargs: Any) -> str:
+        return re.sub(r"〔[^〕]*〕第001句[^。]*。", "", original(*args, **kwargs))
+
+    yield wording, "render", render
+
+
+def _offer_from_the_start() -> Iterator[Patch]:
+    """Begin each part of an answer at its beginning."""
+    original = offering.offer
+
+    def offer(state: Any, command: Any) -> Any:
+        return tuple(
+            replace(event, start=0) if isinstance(event, ReplyOffered) else event
+            for event in original(state, command)
+        )
+
+    yield offering, "offer", offer
+
+
+def _answer_another_user() -> Iterator[Patch]:
+    """Show each user the answer that another was shown last."""
+    original = wording.render
+    last: list[str] = []
+
+    def render(*args: Any, **kwargs: Any) -> str:
+        text = original(*args, **kwargs)
+        shown = last[-1] if last else text
+        if "〔" in text:
+            last[:] = [text]
+        return shown
+
+    yield wording, "render", render
+
+
+def _forget_limits() -> Iterator[Patch]:
+    """Accept every question."""
+    yield limits, "limit_on_question", lambda state, command, silent=True: None
+
+
+def _answer_the_blocked() -> Iterator[Patch]:
+    """Accept messages of users whom the operator has blocked."""
+    yield UserState, "standing_at", lambda self, at: Standing.DEFAULT
+
+
+def _leak_a_slot() -> Iterator[Patch]:
+    """Do not release the slot of an answer."""
+    yield Slots, "give", lambda self, assistant: self.fill()
+
+
+def _remember_the_erased() -> Iterator[Patch]:
+    """Keep the state of erased users in memory."""
+    original = Journal.record
+    kept: list[Any] = []
+
+    def record(self: Journal, user: Any, command: Any) -> Any:
+        entry = original(self, user, command)
+        if entry.events and isinstance(entry.events[-1], UserErased):
+            kept.append(entry.before)
+            self.kept = kept  # type: ignore[attr-defined]
+        return entry
+
+    yield Journal, "record", record
+
+
+LOST = {"nothing is lost", "fold", "no damage", "LogDamaged", "Inconsistent"}
+"""What is violated by a log that lacks something, or has it twice."""
+
+MUTANTS: dict[str, tuple[Callable[[], Iterator[Patch]], set[str]]] = {
+    "acknowledge early": (_acknowledge_early, LOST),
+    "no sync": (_no_sync, LOST),
+    "no sync of directories": (_no_sync_of_directories, LOST),
+    "act before durable": (_act_before_durable, {"durable before act"}),
+    "evolve after act": (_evolve_after_act, LOST),
+    "forget the settled window": (_forget_the_settled_window, LOST),
+    "recover twice": (_recover_twice, {"model calls"}),
+    "never recover": (_never_recover, {"every question ends", "every message is answered"}),
+    "count attempts by number only": (
+        _count_attempts_by_number_only, {"every message is answered"},
+    ),
+    "answer nothing": (_answer_nothing, {"every message is answered"}),
+    "lose a sentence": (_lose_a_sentence, {"paging"}),
+    "offer from the start": (_offer_from_the_start, {"paging"}),
+    "answer another user": (_answer_another_user, {"isolation"}),
+    "forget limits": (_forget_limits, {"limits"}),
+    "answer the blocked": (_answer_the_blocked, {"limits"}),
+    "leak a slot": (_leak_a_slot, {"every question ends"}),
+    "keep the key": (_keep_the_key, {"fold", "erasure"}),
+    "remember the erased": (_remember_the_erased, {"erasure"}),
+}  # fmt: skip
+"""Each mutant, and the invariants of which one must catch it."""
 
 
 @contextlib.contextmanager
-def built_in(name: str) -> Iterator[None]:
-    """Build a fault into the daemon; nothing is built in for an empty name."""
+def applied(name: str) -> Iterator[None]:
+    """Apply a mutant; an empty name applies none."""
     originals: list[Patch] = []
     try:
-        for owner, attribute, mutated in MUTANTS[name]() if name else ():
+        for owner, attribute, mutated in MUTANTS[name][0]() if name else ():
             originals.append((owner, attribute, getattr(owner, attribute)))
             setattr(owner, attribute, mutated)
         yield

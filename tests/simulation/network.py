@@ -23,7 +23,10 @@ class Message:
 
     user: str
     text: str
+    key: str
+    """WeChat's id of the message, which is also its key in the log."""
     at: float
+    """When it was sent, in seconds of the world's clock, like all times here."""
     ways: list[str] = field(default_factory=list)
     replies: list[tuple[float, str]] = field(default_factory=list)
     """What the daemon answered, whether WeChat saw it or not; "" stands for `success`."""
@@ -40,12 +43,13 @@ class Network:
         self._sent: Counter[str] = Counter()
         self._tell = tell
         self.messages: list[Message] = []
-        self.quality = 1.0
-        """The share of attempts that arrive at once and whose reply arrives."""
+        self.p_arrives = 1.0
+        """The probability that an attempt and its reply arrive without further delay."""
 
     def deliver(self, user: str, fields: dict[str, str], text: str) -> Message:
         """Send a message; its outcome is in the result, once there is one."""
-        message = Message(user, text, self._node.world_clock.seconds())
+        key = str(fields.get("MsgId", ""))
+        message = Message(user, text, key, self._node.world_clock.seconds())
         self.messages.append(message)
         self._sent[user] += 1
         # Each message has its own source: a shorter plan leaves the others' ways as they are.
@@ -67,8 +71,7 @@ class Network:
 
     def send(self, message: Message, random: Random, args: Any, kwargs: Any) -> Deferred[Any]:
         """Carry one attempt."""
-        draw = random.random()
-        if draw < self.quality:
+        if random.random() < self.p_arrives:
             way = "arrives"
         else:
             way = random.choice(["lost", "reply lost", "late", "repeated"])

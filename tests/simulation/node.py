@@ -1,6 +1,6 @@
 """The daemon on a simulated machine: it is started, killed, and started again.
 
-As `tests.support.story.Story`, with the real log on a simulated disk instead of a store in memory.
+Like `tests.support.story.Story`, with the real log on a simulated disk instead of a store in memory.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ RESTART_AFTER_S = 1.0
 
 
 @contextlib.contextmanager
-def seeded(seed: int, wall: Callable[[], float]) -> Iterator[None]:
-    """Take every random value of the process from the seed, and the log's time from `wall`."""
+def seeded(seed: int, wall: Callable[[], float], disk: DiskState) -> Iterator[None]:
+    """Take the process's random values from the seed, the log's time from `wall`, note syncs."""
     source, before = Random(seed), (os.urandom, random._urandom, random.getstate())
     creation_time, segments.creation_time = segments.creation_time, wall
+    syncs = os.fsync, os.fdatasync
+    os.fsync = os.fdatasync = disk.synced  # nothing is really synced: it is in memory
     os.urandom = random._urandom = source.randbytes
     random.seed(seed)
     try:
@@ -56,11 +58,12 @@ def seeded(seed: int, wall: Callable[[], float]) -> Iterator[None]:
         os.urandom, random._urandom, state = before
         random.setstate(state)
         segments.creation_time = creation_time
+        os.fsync, os.fdatasync = syncs
 
 
 @dataclass(frozen=True)
-class Acknowledged:
-    """Events that the log said are durable; `seq` is the number of the last one."""
+class Append:
+    """Events that the log acknowledged as durable; `seq` is the number of the last one."""
 
     start: int
     seq: int
@@ -78,12 +81,11 @@ class Erasure:
 
 
 class Node:
-    """One machine: its disk, its clock, and the daemon that runs on it, if it does."""
+    """One machine: its disk, its clock, and the daemon, if it is running."""
 
     def __init__(
         self,
-        root: Path,
-        seed: int,
+        disk: DiskState,
         clock: Clock,
         config: cfg.Config,
         respond: Callable[[list[dict[str, str]]], Script],
@@ -94,26 +96,25 @@ class Node:
         self.clock = Clock()
         self.clock_offset = 0.0
         self.tell = tell
-        self.disk = DiskState(root, Random(f"disk {seed}"))
+        self.disk = disk
         self.short_lived_keys = MemoryShortLivedKeys()
         self.model = ModelServer(self.world_clock, respond)
         self.outside = Outside(**{"model.test": self.model})
         self.damages: list[Exception] = []
-        self.acknowledged: list[Acknowledged] = []
-        """What the log said is durable, in its order."""
+        self.acknowledged: list[Append] = []
+        """Every acknowledged append, in the log's order."""
         self.erasures: list[Erasure] = []
         self.starts = 0
         self.is_up = False
         self.on_start: Callable[[], None] = lambda: None
-        self.on_crash: Callable[[], None] = lambda: None
-        self.on_acknowledged: Callable[[Acknowledged], None] = lambda acknowledged: None
+        self.on_process_end: Callable[[], None] = lambda: None
+        self.on_acknowledged: Callable[[Append], None] = lambda acknowledged: None
         self._crash_at = 0
         self._power_cut = False
         self.store: LogStore | None = None
         self.service: Service
         self.hub: Hub
         self._agents: list[Any] = []
-        self.start()
 
     def wall(self) -> float:
         return WALL + self.world_clock.seconds()
@@ -121,7 +122,11 @@ class Node:
     # The process.
 
     def start(self) -> None:
-        """Start the daemon on what the disk has."""
+        """Start the daemon from what is on disk.
+
+        Raises:
+            WxgptError: the log is damaged, or cannot be written.
+        """
         self.starts += 1
         clock = self.clock = Clock()
         clock.rightNow = self.world_clock.rightNow
@@ -144,7 +149,7 @@ class Node:
             Environment(
                 clock=clock,
                 wall=lambda: self.wall() + self.clock_offset,
-                store=_Acknowledged(store, self),
+                store=_RecordingStore(store, self),
                 http=self._model_http,
                 http_through=lambda proxy: self._model_http,
                 threads=Threads(hub.run, hub.run, hub.run),
@@ -171,7 +176,7 @@ class Node:
         self.is_up = True
 
     def start_after(self, seconds: float) -> None:
-        """Start the daemon in some seconds, unless something else does before."""
+        """Start the daemon after `seconds`, unless it is up by then."""
         self.world_clock.callLater(seconds, self._start_unless_up)
 
     def _start_unless_up(self) -> None:
@@ -180,7 +185,7 @@ class Node:
             self.start()
 
     def _store_failed(self, error: StoreUnavailable) -> None:
-        """Do as the process does when the log cannot be written: end at once."""
+        """Exit at once, as the real process does."""
         self.tell(f"the log failed: {error}")
         self.world_clock.callLater(0, self.crash, power_cut=False, why="the log failed")
         self.start_after(RESTART_AFTER_S)
@@ -188,21 +193,24 @@ class Node:
     def _damaged(self, error: Exception) -> None:
         self.damages.append(error)
 
+    def abandon_crash(self) -> None:
+        """Do not crash in a system call after all."""
+        self._crash_at = 0
+
     def crash_in_the_log(self, after: int, *, power_cut: bool) -> None:
         """End the process as soon as `after` more system calls of the log have begun."""
         self._crash_at = self.disk.operations + after
         self._power_cut = power_cut
 
     def crash(self, *, power_cut: bool, why: str) -> None:
-        """End the process without a word; with a power cut, lose what was not durable as well."""
+        """Kill the process without warning; a power cut also loses unsynced data."""
         if not self.is_up:
             return
         self.tell(f"crash ({'power cut' if power_cut else 'kill -9'}: {why})")
-        self.on_crash()
-        image = self.disk.image(power_cut=power_cut)
+        self.on_process_end()
         assert self.store is not None
         self.store._lock.release()
-        self._vanish(image)
+        self._discard_process(power_cut=power_cut)
 
     def stop(self) -> None:
         """Stop the daemon as SIGTERM does."""
@@ -215,12 +223,13 @@ class Node:
             self.store.close()
         except StoreUnavailable as error:
             self.tell(f"not closed cleanly: {error}")
-        self.on_crash()
-        self._vanish(self.disk.image(power_cut=False))
+        self.on_process_end()
+        self._discard_process(power_cut=False)
 
-    def _vanish(self, image: dict[Path, bytes]) -> None:
-        """Leave nothing of the process but what is on disk."""
+    def _discard_process(self, *, power_cut: bool) -> None:
+        """Discard everything but the disk."""
         self.is_up, self._crash_at = False, 0
+        image = self.disk.image(power_cut=power_cut)
         self.hub.die()
         for agent in self._agents:
             for pump in list(agent._pumps):
@@ -234,13 +243,13 @@ class Node:
     # Time.
 
     def next_due(self) -> float | None:
-        """Return when something happens next, on any clock."""
+        """Return the time of the next event on any clock, or None."""
         clocks = (self.world_clock, self.clock) if self.is_up else (self.world_clock,)
         due = [call.getTime() for clock in clocks for call in clock.calls]
         return min(due, default=None)
 
     def step(self, until: float) -> None:
-        """Go on to what happens next, at most to `until`."""
+        """Advance to the next event, but not past `until`."""
         now = self.world_clock.seconds()
         due = self.next_due()
         amount = max(0.0, min(due if due is not None else until, until) - now)
@@ -252,7 +261,7 @@ class Node:
             self.start_after(RESTART_AFTER_S)
         self.flush()
 
-    def acknowledge(self, acknowledged: Acknowledged) -> None:
+    def acknowledge(self, acknowledged: Append) -> None:
         self.acknowledged.append(acknowledged)
         self.on_acknowledged(acknowledged)
         kinds = " ".join(type(event).__name__ for event in acknowledged.events)
@@ -286,8 +295,8 @@ class _Connections(dict[Any, None]):
         self[pump] = None
 
 
-class _Acknowledged:
-    """The store, with a note of what it acknowledges."""
+class _RecordingStore:
+    """The store, recording what it acknowledges."""
 
     def __init__(self, store: LogStore, node: Node) -> None:
         self._store = store
@@ -306,7 +315,7 @@ class _Acknowledged:
 
         def durable(seq: int) -> int:
             if incarnation.alive:
-                self._node.acknowledge(Acknowledged(self._node.starts, seq, user, kept))
+                self._node.acknowledge(Append(self._node.starts, seq, user, kept))
             return seq
 
         result.addCallback(durable)

@@ -21,7 +21,7 @@ FLOOD = 12
 
 
 class Person:
-    """One user of the account: does something every few seconds."""
+    """One user of the account, who acts every few seconds."""
 
     def __init__(
         self, name: str, node: Node, network: Network, random: Random, tell: Callable[[str], None]
@@ -32,10 +32,9 @@ class Person:
         self._random = random
         self._tell = tell
         self.asked = 0
-        self.retries = 0
-        self.rests = False
+        self.idle = False
         self.pages: list[str] = []
-        """The texts of the pages that this user's links led to."""
+        """The bodies of pages that this user opened."""
         self.pace_s = random.choice([2.0, 6.0, 15.0])
         self._next()
 
@@ -44,7 +43,7 @@ class Person:
         self._node.world_clock.callLater(pause, self._act)
 
     def _act(self) -> None:
-        if self.rests:
+        if self.idle:
             return
         habit = self._random.choices(list(HABITS), list(HABITS.values()))[0]
         getattr(self, "_" + habit.replace(" ", "_"))()
@@ -85,7 +84,6 @@ class Person:
         self._say("/clear")
 
     def _retry(self) -> None:
-        self.retries += 1
         self._say("重试")
 
     def _history(self) -> None:
@@ -122,7 +120,7 @@ class Person:
         response.addCallbacks(self.pages.append, lambda _: None)
 
     def _read_live(self) -> None:
-        """Read an answer while it is written, to its end or the daemon's."""
+        """Read an answer while it is written, until it is complete or the daemon dies."""
         path = self._link()
         if not path.startswith("/a/"):
             return
@@ -133,7 +131,7 @@ class Person:
         response.addErrback(lambda _: None)
 
     def _link(self) -> str:
-        """Return the path of one of the newest links, or nothing if no page can be opened."""
+        """Return the path of one of the newest links, or "" if no page can be opened."""
         links = [
             link
             for message in self._network.messages
@@ -146,7 +144,7 @@ class Person:
 
 
 class Operator:
-    """Reloads the configuration, erases and blocks users, takes snapshots."""
+    """Reloads the configuration, erases and blocks users, vacuums the log."""
 
     def __init__(
         self,
@@ -161,14 +159,14 @@ class Operator:
         self._configurations = configurations
         self._random = random
         self._tell = tell
-        self.rests = False
+        self.idle = False
         self._next()
 
     def _next(self) -> None:
         self._node.world_clock.callLater(self._random.expovariate(1 / 40.0), self._act)
 
     def _act(self) -> None:
-        if self.rests:
+        if self.idle:
             return
         if self._node.is_up:
             draw = self._random.random()

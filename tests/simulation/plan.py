@@ -1,4 +1,4 @@
-"""What a seed decides beforehand: how long a run is, for whom, and what goes wrong in it."""
+"""What a seed decides beforehand: how long a run lasts, for how many users, with which faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong at `at`, for some seconds; `size` says how badly, from 0 to 1."""
+    """A fault, `at` seconds after the start, for `lasts_s` seconds; `size` from 0 to 1 is its severity."""
 
     at: float
     kind: str
@@ -26,7 +26,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run. A shorter plan of the same seed may violate the same invariant."""
+    """The parameters of a run, which lasts `seconds` of virtual time and then drains.
+
+    A smaller plan of the same seed may violate the same invariant.
+    """
 
     seed: int
     users: int
@@ -44,8 +47,8 @@ def draw(seed: int) -> Plan:
     return Plan(seed, random.randrange(1, 5), SECONDS, tuple(faults))
 
 
-def shorter(plan: Plan) -> Iterator[Plan]:
-    """Yield plans with less in them, the ones that leave out most first."""
+def smaller(plan: Plan) -> Iterator[Plan]:
+    """Yield smaller plans, the largest reductions first."""
     if plan.faults:
         yield replace(plan, faults=())
         half = len(plan.faults) // 2
