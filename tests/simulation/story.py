@@ -32,6 +32,9 @@ UNTIL_SETTLED_S = 150.0
 """Until every answer has ended: a silent model server takes longest."""
 
 P_ARRIVES = 0.9
+MAX_QUEUE_S = 1_200.0
+"""Questions may queue for longer, if only one answer may be written at once."""
+
 AFTERMATH_S = 2.0
 """How long a healed fault of the disk may still delay replies."""
 
@@ -91,6 +94,9 @@ class Run:
         if not self._node.is_up:
             self._node.start()
         self._step_until(self._clock.seconds() + UNTIL_SETTLED_S)
+        latest = self._clock.seconds() + MAX_QUEUE_S
+        while self._node.model.running and self._clock.seconds() < latest:
+            self._step_until(self._clock.seconds() + CHECK_EVERY_S)
         self._invariants.before_the_last_stop()
         self._node.stop()
         self._node.start()
