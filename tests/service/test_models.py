@@ -216,6 +216,23 @@ def test_an_answer_interrupted_after_it_is_shown_is_kept():
     assert ("assistant", "写到这里。") in story.model.messages()
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_restart_that_is_overtaken_by_the_reply_is_abandoned(others):
+    first = Script([Step(1.0, chunk("写到这里。")), Step(10.0, hang_up=True)])
+    again = answer_at(9, "换一种说法，从头开始。")
+    if others:
+        story = story_with_fallback(first, again)
+    else:
+        scripts = [first, again]
+        story = Story(lambda _: scripts.pop(0))
+    story.open()
+    assert ask(story, seconds=15).startswith("写到这里。")
+    story.advance(10)
+    assert words_of(story.say("继续")) == "回答中断了。发送“继续”接着写，或者重试。"
+    [failed] = [e for e in story.store.events() if type(e).__name__ == "AnswerFailed"]
+    assert failed.text == "写到这里。"
+
+
 # The context.
 
 

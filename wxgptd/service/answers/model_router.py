@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -110,6 +110,8 @@ class _Question:
         self._messages = messages
         self._cost = 0.0
         self._partial: tuple[ModelFailure, AnswerUsage] | None = None
+        self._running: Deferred[Completion | ModelFailure] | None = None
+        self._is_too_late = False
 
     async def ask(self) -> tuple[Completion | ModelFailure, AnswerUsage]:
         """Call one model after another until one answers."""
@@ -125,6 +127,8 @@ class _Question:
             result, usage = await self._ask_one(assistant, candidates, patient=patient)
             if isinstance(result, Completion):
                 return result, usage
+            if self._is_too_late:
+                return self._final_failure(result, usage)
             prefix = f"{assistant.name}: " if several else ""
             failures.append((prefix + result.detail, prefix + result.logged))
             details, logged = zip(*dict.fromkeys(failures), strict=True)
@@ -169,9 +173,12 @@ class _Question:
 
     def _may_restart(self) -> bool:
         """Return whether there is still time and no part of the answer has been shown."""
+        return not self._is_shown() and self._waited_s() < RETRY_WITHIN_S
+
+    def _is_shown(self) -> bool:
+        """Return whether a part of the answer has been offered or its page was opened."""
         question = self._question()
-        shown = question.offered or question.page_opened
-        return not shown and self._waited_s() < RETRY_WITHIN_S
+        return question.offered > 0 or question.page_opened
 
     def _question(self) -> Question:
         return self._router.journal.state(self._flight.user).question(self._flight.question)
@@ -242,10 +249,13 @@ class _Question:
         try:
             on_text = self._on_text(assistant, model, sent)
             on_thought = self._on_thought(assistant)
-            return await assistant.model.ask(
+            self._running = assistant.model.ask(
                 prompt, on_text, on_thought, lambda: self._flight.rewrite("")
             )
+            return await self._running
         except CancelledError:
+            if self._is_too_late and self._partial is not None:
+                return replace(self._partial[0], text="")
             raise
         except Exception:  # noqa: BLE001 (a bug here must not stop the fallbacks from being tried)
             log.failure("calling {assistant} failed unexpectedly", assistant=assistant.name)
@@ -269,6 +279,12 @@ class _Question:
         self._flight.charge = charge
 
         def take(piece: str) -> None:
+            if not written and self._partial is not None and self._is_shown():
+                # The next part has to continue what has been shown.
+                self._is_too_late = True
+                if self._running is not None:
+                    self._running.cancel()
+                return
             if not written:
                 self._flight.rewrite("")  # discards what another model wrote
             written.append(piece)
