@@ -24,8 +24,8 @@ from wxgptd.ports.record import Hidden, Recorded
 
 WINDOW_S = 15.0
 STORAGE_FULL = Texts().storage_full
-ANSWERED = re.compile(r"〔((\w+)#\d+)〕第(\d{3})句话在这里说完了")
-"""A sentence of an answer: its question, its user and its number."""
+ANSWERED = re.compile(r"〔((\w+)#\d+)\.(\d+)〕第(\d{3})句话在这里说完了")
+"""A sentence of an answer: its question, its user, the model call and its number."""
 
 ARRIVES = ("arrives", "repeated")
 ENDED_BY_THE_DAEMON = ("refused", "closed")
@@ -337,20 +337,26 @@ class Invariants:
             if text
         }
         last: dict[DeliveryKey, int | None] = {}
+        calls: dict[DeliveryKey, str] = {}
         for append in self._node.acknowledged:
             for event in append.events:
                 if isinstance(event, e.AnswerRestarted):
                     last.pop(event.question, None)
+                    calls.pop(event.question, None)
                 if not isinstance(event, e.ReplyOffered) or event.end <= event.start:
                     continue
                 tag = self._history.asked.get(event.question, "")
                 found = ANSWERED.findall(texts.get(event.delivery, ""))
-                if others := {name for name, _, _ in found} - {tag}:
+                if others := {name for name, _, _, _ in found} - {tag}:
                     yield f"{append.user.openid} was sent answers to {others}, asked was {tag}"
-                numbers = [int(number) for name, _, number in found if name == tag]
+                numbers = [int(number) for name, _, _, number in found if name == tag]
                 if not numbers:
                     last[event.question] = None  # what was in it is not known
                     continue
+                call = found[0][2] if event.start == 0 else calls.get(event.question, found[0][2])
+                calls[event.question] = call
+                if {by for _, _, by, _ in found} != {call}:
+                    yield f"{append.user.openid} was sent two different answers to {tag}"
                 before = last.get(event.question, -1) if event.start else -1
                 first = numbers[0] if before is None else before + 1
                 if numbers != list(range(first, first + len(numbers))):
@@ -413,4 +419,4 @@ def _tags(text: str) -> list[str]:
 
 def _others(text: str, user: str) -> list[str]:
     """Return the other users whose answers are in a text."""
-    return sorted({name for _, name, _ in ANSWERED.findall(text)} - {user})
+    return sorted({name for _, name, _, _ in ANSWERED.findall(text)} - {user})

@@ -13,7 +13,7 @@ TAG = re.compile(r"【(\w+#\d+)】")
 
 
 def sentences(tag: str, count: int) -> list[str]:
-    """Return the sentences of an answer; each names its question and its number."""
+    """Return the sentences of an answer; each names its question, its call and its number."""
     return [f"〔{tag}〕第{number:03}句话在这里说完了。" for number in range(count)]
 
 
@@ -38,7 +38,7 @@ class Models:
         ways.append(way)
         self._tell(f"model call {len(ways)} for {tag}: {way}")
         self.on_call(tag)
-        return WAYS[way][1](random, tag)
+        return WAYS[way][1](random, f"{tag}.{len(ways)}")
 
 
 def _late(random: Random, tag: str) -> Script:
