@@ -234,4 +234,4 @@ def test_the_daemon_can_use_a_state_directory_restored_by_root(running):
     restored = running.wxgpt("restore", "/srv/backup.tar.gz")
     assert restored.returncode == 0, restored.stderr
     assert running.systemctl("start", "wxgptd.service").returncode == 0, running.journal()
-    assert "已经开着" in reply_of(running.ask("/chatgpt"))
+    assert "已经在对话中" in reply_of(running.ask("/chatgpt"))
