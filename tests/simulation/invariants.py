@@ -188,6 +188,7 @@ class Invariants:
             ("paging", self._replies_are_complete),
             ("limits", self._limits_hold),
             ("limits", self._blocked_users_ask_nothing),
+            ("limits", self._the_budget_holds),
             ("erasure", self._erased_is_erased),
         ):
             for violation in check():
@@ -397,6 +398,15 @@ class Invariants:
                     continue
                 elif event.at < blocked_until.get(append.user, 0.0):
                     yield f"{append.user.openid} asked {event.text!r} while blocked"
+
+    def _the_budget_holds(self) -> Iterator[str]:
+        budget, cost = self._node.config.limits.daily_budget, 0.0
+        for append in self._node.acknowledged:
+            for event in append.events:
+                if isinstance(event, e.AnswerCompleted | e.AnswerFailed):
+                    cost += event.usage.cost
+                elif isinstance(event, e.QuestionAsked) and 0.0 < budget <= cost:
+                    yield f"{append.user.openid} asked after {cost:.2f} were spent of {budget:.2f}"
 
     def _erased_is_erased(self) -> Iterator[str]:
         erased = self._history.erasures()

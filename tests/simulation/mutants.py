@@ -29,6 +29,7 @@ from wxgptd.service.answers.recovery import Recovery
 from wxgptd.service.answers.slots import Slots
 from wxgptd.service.conversation.attempts import Attempts
 from wxgptd.service.state.journal import Journal
+from wxgptd.service.state.projections import Spending
 
 Patch = tuple[Any, str, Any]
 
@@ -176,6 +177,11 @@ def _forget_limits() -> Iterator[Patch]:
     yield limits, "limit_on_question", lambda state, command, silent=True: None
 
 
+def _forget_the_budget() -> Iterator[Patch]:
+    """Accept questions after the day's budget is used up."""
+    yield Spending, "without_budget", lambda self: frozenset()
+
+
 def _answer_the_blocked() -> Iterator[Patch]:
     """Accept messages of users whom the operator has blocked."""
     yield UserState, "standing_at", lambda self, at: Standing.DEFAULT
@@ -221,6 +227,7 @@ MUTANTS: dict[str, tuple[Callable[[], Iterator[Patch]], set[str]]] = {
     "offer from the start": (_offer_from_the_start, {"paging"}),
     "answer another user": (_answer_another_user, {"isolation"}),
     "forget limits": (_forget_limits, {"limits"}),
+    "forget the budget": (_forget_the_budget, {"limits"}),
     "answer the blocked": (_answer_the_blocked, {"limits"}),
     "leak a slot": (_leak_a_slot, {"every question ends"}),
     "keep the key": (_keep_the_key, {"fold", "erasure"}),

@@ -185,6 +185,7 @@ def _configurations(random: Random) -> Iterator[cfg.Config]:
     limits = cfg.Limits(
         messages_per_minute=random.choice([0, 0, 20]),
         questions_per_day=random.choice([0, 0, 8, 30]),
+        daily_budget=random.choice([0.0, 0.0, 0.0, 0.15]),
     )
     running = random.choice([0, 1, 2, 3])
     open_directly = random.random() < 0.4
@@ -194,6 +195,7 @@ def _configurations(random: Random) -> Iterator[cfg.Config]:
             model="m-1",
             api_key=cfg.Secret("sk-secret"),
             max_running=running,
+            price_per_million=cfg.Price(input=1_000.0, output=1_000.0),
         )
         yield configuration(
             log=log,
