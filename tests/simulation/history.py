@@ -23,6 +23,8 @@ class History:
         self._models = models
         self.asked: dict[DeliveryKey, str] = {}
         """The tag of each question, acknowledged or found by a start."""
+        self.times_asked: Counter[str] = Counter()
+        """How often a question with this tag was recorded."""
         self.ended: set[DeliveryKey] = set()
         """The questions whose answer was recorded, completed or failed."""
         self.cut_off: Counter[str] = Counter()
@@ -43,11 +45,16 @@ class History:
     def found(self, records: list[Recorded]) -> None:
         """Note what a start found in the log."""
         for record in records:
+            asked = record.event
+            if isinstance(asked, e.QuestionAsked) and asked.delivery not in self.asked:
+                self.times_asked.update(TAG.findall(asked.text))
             self._note(record.event)
 
     def _acknowledged(self, append: Append) -> None:
         for event in append.events:
             self._note(event)
+            if isinstance(event, e.QuestionAsked):
+                self.times_asked.update(TAG.findall(event.text))
             if isinstance(event, RECORDS):
                 self.recorded_at.setdefault(event.delivery, self._node.world_clock.seconds())
             if isinstance(event, e.MessageDeclined | e.StandingChanged):

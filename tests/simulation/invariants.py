@@ -221,7 +221,7 @@ class Invariants:
                 yield f"{record.user.openid}'s question {event.text!r} has no outcome"
 
     def _no_excess_model_calls(self) -> Iterator[str]:
-        asked = Counter(self._history.asked.values())
+        asked = self._history.times_asked
         for tag, ways in self._models.calls.items():
             allowed = asked[tag] + self._history.cut_off[tag]
             if any(way not in GOOD for way in ways):
