@@ -12,6 +12,7 @@ that waited for a restart change nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import UserState
@@ -69,8 +70,8 @@ class ClockOffset(Projection):
     def measured(self, now: float) -> float | None:
         """Return the smallest difference of the newest periods, or None if there are no samples."""
         oldest = _slot(now - SAMPLE_LIFETIME_S)
-        current = sorted(slot for slot in self._smallest if slot >= oldest)
-        return min((self._smallest[slot] for slot in current[-SLOTS:]), default=None)
+        newest = islice(reversed(self._smallest.items()), SLOTS)  # in order of arrival
+        return min((late_s for slot, late_s in newest if slot >= oldest), default=None)
 
     def snapshot(self) -> object:
         """Return the smallest differences."""
