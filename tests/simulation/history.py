@@ -25,6 +25,7 @@ class History:
         """The tag of each question, acknowledged or found by a start."""
         self.times_asked: Counter[str] = Counter()
         """How often a question with this tag was recorded."""
+        self._counted: set[int] = set()
         self.ended: set[DeliveryKey] = set()
         """The questions whose answer was recorded, completed or failed."""
         self.cut_off: Counter[str] = Counter()
@@ -46,14 +47,16 @@ class History:
         """Note what a start found in the log."""
         for record in records:
             asked = record.event
-            if isinstance(asked, e.QuestionAsked) and asked.delivery not in self.asked:
+            if isinstance(asked, e.QuestionAsked) and record.seq not in self._counted:
+                self._counted.add(record.seq)
                 self.times_asked.update(TAG.findall(asked.text))
             self._note(record.event)
 
     def _acknowledged(self, append: Append) -> None:
-        for event in append.events:
+        for seq, event in enumerate(append.events, append.seq - len(append.events) + 1):
             self._note(event)
             if isinstance(event, e.QuestionAsked):
+                self._counted.add(seq)
                 self.times_asked.update(TAG.findall(event.text))
             if isinstance(event, RECORDS):
                 self.recorded_at.setdefault(event.delivery, self._node.world_clock.seconds())
@@ -63,6 +66,7 @@ class History:
     def _note(self, event: e.Event) -> None:
         if isinstance(event, e.QuestionAsked) and (tags := TAG.findall(event.text)):
             self.asked[event.delivery] = tags[0]
+            self.ended.discard(event.delivery)  # asked again after its user was erased
         elif isinstance(event, e.AnswerCompleted | e.AnswerFailed):
             self.ended.add(event.question)
         elif isinstance(event, e.ReplyOffered):

@@ -106,6 +106,8 @@ class Node:
         self.erasures: list[Erasure] = []
         self.starts = 0
         self.is_up = False
+        self.is_failing = False
+        """Whether the log has failed, so that the process is about to exit."""
         self.on_start: Callable[[], None] = lambda: None
         self.on_process_end: Callable[[], None] = lambda: None
         self.on_acknowledged: Callable[[Append], None] = lambda acknowledged: None
@@ -128,6 +130,7 @@ class Node:
             WxgptError: the log is damaged, or cannot be written.
         """
         self.starts += 1
+        self.is_failing = False
         clock = self.clock = Clock()
         clock.rightNow = self.world_clock.rightNow
         hub = self.hub = Hub(clock)
@@ -187,6 +190,7 @@ class Node:
     def _store_failed(self, error: StoreUnavailable) -> None:
         """Exit at once, as the real process does."""
         self.tell(f"the log failed: {error}")
+        self.is_failing = True
         self.world_clock.callLater(0, self.crash, power_cut=False, why="the log failed")
         self.start_after(RESTART_AFTER_S)
 

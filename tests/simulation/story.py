@@ -117,7 +117,7 @@ class Run:
             steps, last = (steps + 1, last) if now == last else (0, now)
             if steps > MAX_STEPS_AT_ONCE:
                 raise Violation("progress", "time stands still")
-            if now >= check_at and self._node.is_up:
+            if now >= check_at and self._node.is_up and not self._node.is_failing:
                 self._invariants.live_state_is_the_fold()
                 check_at += CHECK_EVERY_S
 
