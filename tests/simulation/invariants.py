@@ -339,6 +339,7 @@ class Invariants:
         }
         last: dict[DeliveryKey, int | None] = {}
         calls: dict[DeliveryKey, str] = {}
+        ends: dict[DeliveryKey, int] = {}
         for append in self._node.acknowledged:
             for event in append.events:
                 if isinstance(event, e.AnswerRestarted):
@@ -346,6 +347,9 @@ class Invariants:
                     calls.pop(event.question, None)
                 if not isinstance(event, e.ReplyOffered) or event.end <= event.start:
                     continue
+                if ends.get(event.question, 0) != event.start:
+                    last[event.question] = None  # a crash left a reply unacknowledged
+                ends[event.question] = event.end
                 tag = self._history.asked.get(event.question, "")
                 found = ANSWERED.findall(texts.get(event.delivery, ""))
                 if others := {name for name, _, _, _ in found} - {tag}:
