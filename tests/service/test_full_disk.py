@@ -30,25 +30,26 @@ def test_held_questions_are_answered_and_new_ones_rejected():
     assert len(story.model.calls) == 2
 
 
-def test_a_message_that_was_turned_away_gets_the_same_reply_when_there_is_room():
+def turned_away() -> tuple[Story, dict[str, str]]:
+    """Return a story whose disk has room again, and a message that arrived when it was full."""
     story = Story(answer_at(1, "好。"))
     story.open()
     story.store.is_full = True
     message = messages.text_message("一？")
     assert story.deliver(message).reply == FULL
     story.store.is_full = False
+    return story, message
+
+
+def test_a_message_that_was_turned_away_gets_the_same_reply_when_there_is_room():
+    story, message = turned_away()
     story.advance(5)
     assert story.deliver(message).reply == FULL
     assert story.model.calls == []
 
 
 def test_a_message_that_was_turned_away_is_forgotten_after_its_last_attempt():
-    story = Story(answer_at(1, "好。"))
-    story.open()
-    story.store.is_full = True
-    message = messages.text_message("一？")
-    assert story.deliver(message).reply == FULL
-    story.store.is_full = False
+    story, message = turned_away()
     story.advance(21)
     repeated = story.deliver(message)
     story.advance(2)
