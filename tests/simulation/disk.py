@@ -10,14 +10,35 @@ import errno
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from tests.simulation.hub import Hub
 from wxgptd.eventlog.disk import RESERVE_NAME, Disk
 
 MAX_LATENCY_S = 0.008
+
+Image = dict[Path, tuple[bytes, bytes | None, bool]]
+"""Files by path: contents, the durable part of them if there is one, whether the name is durable."""
+
+
+class Killed(BaseException):
+    """The process was killed in a system call; `image` is what the next start finds."""
+
+    def __init__(self, image: Image) -> None:
+        super().__init__()
+        self.image = image
+
+
+@dataclass
+class Fuse:
+    """When to kill the process: as the `calls`-th system call from now begins."""
+
+    calls: int
+    power_cut: bool
 
 
 @dataclass
@@ -50,6 +71,7 @@ class SimulatedDisk(Disk):
 
     def _begin(self, extra_s: float = 0.0) -> None:
         self._state.operations += 1
+        self._state.begin_call()
         self._hub.pause(self._state.random.uniform(0.0, MAX_LATENCY_S) + extra_s)
 
     def write(self, descriptor: int, data: memoryview) -> int:
@@ -94,10 +116,33 @@ class DiskState:
         self.faults = Faults()
         self.operations = 0
         """How many system calls of the writer have begun."""
+        self.fuse: Fuse | None = None
         self._durable: dict[int, bytes] = {}
         """What each file contained when it was last synced, by inode."""
         self._names: set[Path] = set()
         """The files whose directory entries are durable."""
+
+    def begin_call(self) -> None:
+        """Note that a system call begins.
+
+        Raises:
+            Killed: the fuse has burnt down.
+        """
+        if (fuse := self.fuse) is None:
+            return
+        fuse.calls -= 1
+        if fuse.calls <= 0:
+            self.fuse = None
+            raise Killed(self.image(power_cut=fuse.power_cut))
+
+    def counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a system call that the fuse counts."""
+
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            self.begin_call()
+            return call(*args, **kwargs)
+
+        return counting
 
     def synced(self, descriptor: int) -> None:
         """Mark a file's contents, or a directory's entries, as durable."""
@@ -110,11 +155,10 @@ class DiskState:
         elif path.name != RESERVE_NAME:
             self._durable[os.fstat(descriptor).st_ino] = path.read_bytes()
 
-    def image(self, *, power_cut: bool) -> dict[Path, tuple[bytes, bytes | None, bool]]:
+    def image(self, *, power_cut: bool) -> Image:
         """Return the files as the next start finds them, by path relative to the root.
 
-        Each has its contents, the durable part of them if there is one, and whether its name is
-        durable. A power cut makes everything that is left durable.
+        A power cut makes everything that is left durable.
         """
         files = {}
         for path in sorted(self.root.rglob("*")):
@@ -146,7 +190,7 @@ class DiskState:
             case _:
                 return durable + bytes(kept) + unsynced[kept:]
 
-    def restore(self, image: dict[Path, tuple[bytes, bytes | None, bool]]) -> None:
+    def restore(self, image: Image) -> None:
         """Replace the directory's contents with `image`."""
         shutil.rmtree(self.root)
         self.root.mkdir(mode=0o700)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from tests.simulation.models import TAG, Models
@@ -37,6 +37,11 @@ class History:
         """When it was first acknowledged that a message is recorded, by its key."""
         self.settled_at: dict[str, float] = {}
         """When it was first known that a message's reply is durable, by the message's key."""
+        self.repeated_at: dict[DeliveryKey, list[float]] = defaultdict(list)
+        """When it was acknowledged that WeChat delivers a message again."""
+        self.disk_troubles: list[tuple[float, float]] = []
+        """From when until when the disk may delay replies."""
+        self.clock_stepped_at: list[float] = []
         self.declined: list[tuple[float, User]] = []
         """When which user was declined or blocked, by the world's clock."""
         node.on_acknowledged = self._acknowledged
@@ -60,6 +65,8 @@ class History:
                 self.times_asked.update(TAG.findall(event.text))
             if isinstance(event, RECORDS):
                 self.recorded_at.setdefault(event.delivery, self._node.world_clock.seconds())
+            if isinstance(event, e.AttemptRepeated):
+                self.repeated_at[event.delivery].append(self._node.world_clock.seconds())
             if isinstance(event, e.MessageDeclined | e.StandingChanged):
                 self.declined.append((self._node.world_clock.seconds(), append.user))
 
@@ -81,6 +88,10 @@ class History:
         for question, tag in self.asked.items():
             if question not in self.ended and tag in self._models.calls:
                 self.cut_off[tag] += 1
+
+    def had_disk_trouble(self, begin: float, end: float) -> bool:
+        """Return whether the disk may have delayed replies at any time from `begin` to `end`."""
+        return any(since < end and until > begin for since, until in self.disk_troubles)
 
     # Erasure.
 

@@ -8,26 +8,25 @@ from collections.abc import Iterator
 from math import inf
 
 from tests.simulation.history import History
+from tests.simulation.limits import Limits
 from tests.simulation.models import GOOD, TAG, Models
-from tests.simulation.network import Message, Network
+from tests.simulation.network import ARRIVES, WINDOW_S, Message, Network
 from tests.simulation.node import MASTER, Append, Node
 from tests.simulation.people import Person
 from tests.support.words_in import words_in
 from wxgptd.domain.evolve import fold
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.values import DeliveryKey, Standing, User
+from wxgptd.domain.model.values import DeliveryKey, User
 from wxgptd.domain.replies.texts import Texts
 from wxgptd.eventlog import loading, segments, snapshot
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.llm.client import MAX_RETRIES
 from wxgptd.ports.record import Hidden, Recorded
 
-WINDOW_S = 15.0
 STORAGE_FULL = Texts().storage_full
 ANSWERED = re.compile(r"〔((\w+)#\d+)\.(\d+)〕第(\d{3})句话在这里说完了")
 """A sentence of an answer: its question, its user, the model call and its number."""
 
-ARRIVES = ("arrives", "repeated")
 ENDED_BY_THE_DAEMON = ("refused", "closed")
 MAX_CONCESSIONS = 4
 """A server that complains of a parameter is asked once more without it."""
@@ -52,10 +51,7 @@ class Invariants:
         self._network = network
         self._models = models
         self._people = people
-        self._history = History(node, models)
-        self.disk_troubles: list[tuple[float, float]] = []
-        """From when until when the disk may delay replies."""
-        self.clock_stepped_at: list[float] = []
+        self.history = History(node, models)
         node.on_start = self.after_a_start
 
     # While it runs.
@@ -66,7 +62,7 @@ class Invariants:
         Raises:
             Violation: an invariant does not hold.
         """
-        if early := self._history.early_calls:
+        if early := self.history.early_calls:
             raise Violation("durable before act", f"a model was called for {early[0]} too early")
         bound = self._node.config.assistant["chatgpt"].max_running
         if bound and self._node.model.running > bound + 1:  # one more to probe the server
@@ -120,7 +116,7 @@ class Invariants:
         if self._node.damages:
             raise Violation("no damage", f"inconsistent events: {self._node.damages[0]}")
         found = self._node.scan()
-        self._history.found(found)
+        self.history.found(found)
         records = {record.seq: record for record in found}
         first = min(records, default=0)
         if first > 1 and not self._node.config.log.keep:
@@ -160,7 +156,7 @@ class Invariants:
         Raises:
             Violation: an invariant does not hold.
         """
-        erased = self._history.erased_tags()
+        erased = self.history.erased_tags()
         for text in words_in(self._node.service, lambda text: not erased.isdisjoint(_tags(text))):
             raise Violation("erasure", f"text of an erased user is still in memory: {text[:60]}")
         answers = self._node.service.answers
@@ -186,9 +182,7 @@ class Invariants:
             ("durable before act", self._replies_are_durable),
             ("paging", self._paging_is_complete),
             ("paging", self._replies_are_complete),
-            ("limits", self._limits_hold),
-            ("limits", self._blocked_users_ask_nothing),
-            ("limits", self._the_budget_holds),
+            ("limits", Limits(self._node, self._network, self.history).violations),
             ("erasure", self._erased_is_erased),
         ):
             for violation in check():
@@ -216,14 +210,14 @@ class Invariants:
             if (
                 isinstance(event, e.QuestionAsked)
                 and record.hidden is Hidden.READABLE
-                and event.delivery not in self._history.ended
+                and event.delivery not in self.history.ended
             ):
                 yield f"{record.user.openid}'s question {event.text!r} has no outcome"
 
     def _no_excess_model_calls(self) -> Iterator[str]:
-        asked = self._history.times_asked
+        asked = self.history.times_asked
         for tag, ways in self._models.calls.items():
-            allowed = asked[tag] + self._history.cut_off[tag]
+            allowed = asked[tag] + self.history.cut_off[tag]
             if any(way not in GOOD for way in ways):
                 allowed = allowed * (1 + MAX_RETRIES) + MAX_CONCESSIONS
             if len(ways) > allowed:
@@ -249,26 +243,32 @@ class Invariants:
         if message.ways[-1:] not in (["arrives"], ["repeated"]):
             return True
         first_lost = message.ways[0] not in ARRIVES
-        if first_lost and any(at < message.at + WINDOW_S for at in self.clock_stepped_at):
+        if first_lost and not self._is_clock_known(message.at):
             return True  # then a lost first attempt cannot be inferred
         assert message.delivery is not None
         if any(attempt.result in ENDED_BY_THE_DAEMON for attempt in message.delivery.attempts):
             return True  # it was down
         ends = message.at + WINDOW_S + 1
-        return any(begin < ends and end > message.at for begin, end in self.disk_troubles) or any(
-            message.at <= end <= ends for end in self._history.process_ends
+        return self.history.had_disk_trouble(message.at, ends) or any(
+            message.at <= end <= ends for end in self.history.process_ends
         )
+
+    def _is_clock_known(self, at: float) -> bool:
+        """Return whether the daemon knows at `at` how far its clock is ahead of WeChat's."""
+        steps = self.history.clock_stepped_at
+        samples = self.history.recorded_at.values()
+        return not any(step < at + WINDOW_S for step in steps) and min(samples, default=inf) < at
 
     def _is_due(self, message: Message) -> bool:
         """Return whether a message must get a reply: it was recorded, or opens a session."""
-        if any(self._history.erased_between(message.user, message.at - 20, message.at + WINDOW_S)):
+        if any(self.history.erased_between(message.user, message.at - 20, message.at + WINDOW_S)):
             return False
-        if (recorded_at := self._history.recorded_at.get(message.key)) is not None:
+        if (recorded_at := self.history.recorded_at.get(message.key)) is not None:
             # At first it may have been none of the AI's business; then WeChat asks no more.
             return not message.replies or message.replies[0][0] >= recorded_at
         declined = any(
             user.openid == message.user and message.at - SILENT_S < at < message.at + WINDOW_S
-            for at, user in self._history.declined
+            for at, user in self.history.declined
         )
         return message.text == "/chatgpt" and not declined
 
@@ -284,7 +284,7 @@ class Invariants:
                 over = at >= message.at + WINDOW_S
                 if text or over or not before:
                     continue
-                if not any(self._history.erased_between(message.user, message.at, at)):
+                if not any(self.history.erased_between(message.user, message.at, at)):
                     yield f"the reply to {message.text!r} of {message.user} was withdrawn"
 
     def _remembered(self, message: Message) -> list[tuple[float, str]]:
@@ -293,10 +293,10 @@ class Invariants:
         What an erased user was told, and that a message was turned away, is only in memory.
         """
         newest = max((at for at, _ in message.replies), default=0.0)
-        ends = [end for end in self._history.process_ends if end < newest]
+        ends = [end for end in self.history.process_ends if end < newest]
 
         def forgotten(at: float, text: str) -> bool:
-            erased = min(self._history.erased_between(message.user, at, inf), default=inf)
+            erased = min(self.history.erased_between(message.user, at, inf), default=inf)
             since = at if text == STORAGE_FULL else erased
             return any(since <= end for end in ends)
 
@@ -305,7 +305,7 @@ class Invariants:
     def _replies_are_durable(self) -> Iterator[str]:
         for message in self._network.messages:
             for at, text in message.replies:
-                durable_at = self._history.settled_at.get(message.key, inf)
+                durable_at = self.history.settled_at.get(message.key, inf)
                 if text and text != STORAGE_FULL and at < durable_at:
                     yield f"{message.user} got a reply to {message.text!r} before it was durable"
 
@@ -350,7 +350,7 @@ class Invariants:
                 if ends.get(event.question, 0) != event.start:
                     last[event.question] = None  # a crash left a reply unacknowledged
                 ends[event.question] = event.end
-                tag = self._history.asked.get(event.question, "")
+                tag = self.history.asked.get(event.question, "")
                 found = ANSWERED.findall(texts.get(event.delivery, ""))
                 if others := {name for name, _, _, _ in found} - {tag}:
                     yield f"{append.user.openid} was sent answers to {others}, asked was {tag}"
@@ -368,56 +368,14 @@ class Invariants:
                     yield f"{append.user.openid} was sent sentences {numbers} of {tag} after {before}"
                 last[event.question] = numbers[-1]
 
-    # Limits and erasure.
-
-    def _limits_hold(self) -> Iterator[str]:
-        limit = self._node.config.limits.questions_per_day
-        if self._node.config.log.keep:
-            return  # less than a day, so questions of today are dropped
-        asked: Counter[User] = Counter()
-        previous: dict[User, int] = {}
-        for append in self._node.acknowledged:
-            user, start = append.user, append.start
-            begin, previous[user] = previous.get(user, 0), start
-            # What an erased user asked is remembered until the process ends.
-            if any(begin <= erasure.start < start for erasure in self._node.erasures_of(user)):
-                asked[user] = 0
-            kinds = [type(event) for event in append.events]
-            if e.UserErased in kinds and e.UserUnsubscribed not in kinds:
-                asked[user] = 0  # the operator also lifts limits
-            asked[user] += kinds.count(e.QuestionAsked)
-            if limit and asked[user] > limit:
-                yield f"{user.openid} asked {asked[user]} questions, the limit is {limit}"
-
-    def _blocked_users_ask_nothing(self) -> Iterator[str]:
-        blocked_until: dict[User, float] = {}
-        for append in self._node.acknowledged:
-            for event in append.events:
-                if isinstance(event, e.StandingChanged):
-                    is_blocked = event.standing is Standing.BLOCKED
-                    blocked_until[append.user] = (event.until or inf) if is_blocked else 0.0
-                elif isinstance(event, e.UserErased):
-                    blocked_until[append.user] = 0.0  # a block is renewed by an event of its own
-                elif not isinstance(event, e.QuestionAsked):
-                    continue
-                elif event.at < blocked_until.get(append.user, 0.0):
-                    yield f"{append.user.openid} asked {event.text!r} while blocked"
-
-    def _the_budget_holds(self) -> Iterator[str]:
-        budget, cost = self._node.config.limits.daily_budget, 0.0
-        for append in self._node.acknowledged:
-            for event in append.events:
-                if isinstance(event, e.AnswerCompleted | e.AnswerFailed):
-                    cost += event.usage.cost
-                elif isinstance(event, e.QuestionAsked) and 0.0 < budget <= cost:
-                    yield f"{append.user.openid} asked after {cost:.2f} were spent of {budget:.2f}"
+    # Erasure.
 
     def _erased_is_erased(self) -> Iterator[str]:
-        erased = self._history.erasures()
+        erased = self.history.erasures()
         for record in self._node.scan():
             if record.seq <= erased.get(record.user, 0) and record.hidden is Hidden.READABLE:
                 yield f"event {record.seq} of {record.user.openid} is still readable"
-        tags = self._history.erased_tags()
+        tags = self.history.erased_tags()
         root = self._node.disk.root
         keys = Keyring(segments.keyring_path(root), MASTER)
         newest = snapshot.newest(segments.log_directory(root), keys).snapshot

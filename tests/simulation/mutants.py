@@ -30,6 +30,7 @@ from wxgptd.service.answers.slots import Slots
 from wxgptd.service.conversation.attempts import Attempts
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.projections import Spending
+from wxgptd.service.state.timeouts import DeliberateTimeouts
 
 Patch = tuple[Any, str, Any]
 
@@ -182,6 +183,16 @@ def _forget_the_budget() -> Iterator[Patch]:
     yield Spending, "without_budget", lambda self: frozenset()
 
 
+def _forget_the_minute() -> Iterator[Patch]:
+    """Accept any number of messages per minute."""
+    yield limits, "_costs", lambda delivery, window: False
+
+
+def _time_out_at_will() -> Iterator[Patch]:
+    """Let WeChat time out however often it has already."""
+    yield DeliberateTimeouts, "spend", lambda self, user, delivery, now: True
+
+
 def _answer_the_blocked() -> Iterator[Patch]:
     """Accept messages of users whom the operator has blocked."""
     yield UserState, "standing_at", lambda self, at: Standing.DEFAULT
@@ -228,6 +239,8 @@ MUTANTS: dict[str, tuple[Callable[[], Iterator[Patch]], set[str]]] = {
     "answer another user": (_answer_another_user, {"isolation"}),
     "forget limits": (_forget_limits, {"limits"}),
     "forget the budget": (_forget_the_budget, {"limits"}),
+    "forget the minute": (_forget_the_minute, {"limits"}),
+    "time out at will": (_time_out_at_will, {"limits"}),
     "answer the blocked": (_answer_the_blocked, {"limits"}),
     "leak a slot": (_leak_a_slot, {"every question ends"}),
     "keep the key": (_keep_the_key, {"fold", "erasure"}),

@@ -16,6 +16,10 @@ from tests.support.story import TOKEN, URL
 from wxgpt.wechat import peer
 from wxgptd.wechat import envelope
 
+WINDOW_S = 15.0
+ARRIVES = ("arrives", "repeated")
+"""The ways of attempts that arrive at once, and whose replies do."""
+
 
 @dataclass
 class Message:

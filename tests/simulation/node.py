@@ -18,7 +18,7 @@ from treq.testing import StubTreq
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from tests.simulation.disk import DiskState, SimulatedDisk
+from tests.simulation.disk import DiskState, Fuse, Image, Killed, SimulatedDisk
 from tests.simulation.hub import Hub
 from tests.support.memory_short_lived_keys import MemoryShortLivedKeys
 from tests.support.model_server import ModelServer, Script
@@ -42,14 +42,19 @@ SEGMENT_BYTES = 24 * 1024
 
 RESTART_AFTER_S = 1.0
 
+CALLS = ("fsync", "fdatasync", "pwrite", "ftruncate", "rename", "unlink")
+"""The system calls in which a start or a stop can be killed, beside those of the writer."""
+
 
 @contextlib.contextmanager
 def seeded(seed: int, wall: Callable[[], float], disk: DiskState) -> Iterator[None]:
     """Take the process's random values from the seed, the log's time from `wall`, note syncs."""
     source, before = Random(seed), (os.urandom, random._urandom, random.getstate())
     creation_time, segments.creation_time = segments.creation_time, wall
-    syncs = os.fsync, os.fdatasync
-    os.fsync = os.fdatasync = disk.synced  # nothing is really synced: it is in memory
+    calls = {name: getattr(os, name) for name in CALLS}
+    for name, call in calls.items():
+        setattr(os, name, disk.counted(call))
+    os.fsync = os.fdatasync = disk.counted(disk.synced)  # nothing is really synced: it is in memory
     os.urandom = random._urandom = source.randbytes
     random.seed(seed)
     try:
@@ -58,7 +63,8 @@ def seeded(seed: int, wall: Callable[[], float], disk: DiskState) -> Iterator[No
         os.urandom, random._urandom, state = before
         random.setstate(state)
         segments.creation_time = creation_time
-        os.fsync, os.fdatasync = syncs
+        for name, call in calls.items():
+            setattr(os, name, call)
 
 
 @dataclass(frozen=True)
@@ -91,8 +97,9 @@ class Node:
         respond: Callable[[list[dict[str, str]]], Script],
         tell: Callable[[str], None],
     ) -> None:
-        self.config = config
         self.world_clock = clock
+        self.used: list[tuple[float, cfg.Config]] = [(0.0, config)]
+        """Since when each configuration has been the operator's."""
         self.clock = Clock()
         self.clock_offset = 0.0
         self.tell = tell
@@ -113,10 +120,20 @@ class Node:
         self.on_acknowledged: Callable[[Append], None] = lambda acknowledged: None
         self._crash_at = 0
         self._power_cut = False
+        self._fuse: Fuse | None = None
         self.store: LogStore | None = None
         self.service: Service
         self.hub: Hub
         self._agents: list[Any] = []
+
+    @property
+    def config(self) -> cfg.Config:
+        """The configuration file, as the daemon reads it."""
+        return self.used[-1][1]
+
+    def use(self, config: cfg.Config) -> None:
+        """Change the configuration file."""
+        self.used.append((self.world_clock.seconds(), config))
 
     def wall(self) -> float:
         return WALL + self.world_clock.seconds()
@@ -129,6 +146,16 @@ class Node:
         Raises:
             WxgptError: the log is damaged, or cannot be written.
         """
+        try:
+            self._start()
+        except Killed as killed:
+            self.tell("killed inside the start")
+            assert self.store is not None
+            self.store._lock.release()
+            self._discard_process(killed.image)
+            self.start_after(RESTART_AFTER_S)
+
+    def _start(self) -> None:
         self.starts += 1
         self.is_failing = False
         clock = self.clock = Clock()
@@ -169,8 +196,10 @@ class Node:
         self._agents = [stub._agent for stub in (self._model_http, self.http, self.admin_http)]
         for agent in self._agents:
             agent._pumps = _Connections()
+        self.disk.fuse, self._fuse = self._fuse, None
         self.service.load()
         store.start()
+        self.disk.fuse = None
         if (trimmed := store.trimmed) is not None:
             self.tell(f"trimmed {trimmed.size} bytes of a torn tail")
             self.service.note_trimmed(trimmed.segment.name, trimmed.offset, trimmed.size)
@@ -199,7 +228,11 @@ class Node:
 
     def abandon_crash(self) -> None:
         """Do not crash in a system call after all."""
-        self._crash_at = 0
+        self._crash_at, self._fuse = 0, None
+
+    def crash_in_the_next_start(self, calls: int, *, power_cut: bool) -> None:
+        """Kill the next start as its `calls`-th system call begins, if it makes that many."""
+        self._fuse = Fuse(calls, power_cut)
 
     def crash_in_the_log(self, after: int, *, power_cut: bool) -> None:
         """End the process as soon as `after` more system calls of the log have begun."""
@@ -214,26 +247,34 @@ class Node:
         self.on_process_end()
         assert self.store is not None
         self.store._lock.release()
-        self._discard_process(power_cut=power_cut)
+        self._discard_process(self.disk.image(power_cut=power_cut))
 
-    def stop(self) -> None:
-        """Stop the daemon as SIGTERM does."""
+    def stop(self, killed_in: Fuse | None = None) -> None:
+        """Stop the daemon as SIGTERM does, unless it is killed meanwhile."""
         if not self.is_up:
             return
         self.tell("clean stop")
         assert self.store is not None
-        self.service.end()
+        self.disk.fuse = killed_in
         try:
+            self.service.end()
             self.store.close()
         except StoreUnavailable as error:
             self.tell(f"not closed cleanly: {error}")
+            image = self.disk.image(power_cut=False)
+        except Killed as killed:
+            self.tell("killed inside the stop")
+            self.store._lock.release()
+            image = killed.image
+        else:
+            image = self.disk.image(power_cut=False)
+        self.disk.fuse = None
         self.on_process_end()
-        self._discard_process(power_cut=False)
+        self._discard_process(image)
 
-    def _discard_process(self, *, power_cut: bool) -> None:
-        """Discard everything but the disk."""
+    def _discard_process(self, image: Image) -> None:
+        """Discard everything but the disk, which is restored from `image`."""
         self.is_up, self._crash_at = False, 0
-        image = self.disk.image(power_cut=power_cut)
         self.hub.die()
         for agent in self._agents:
             for pump in list(agent._pumps):

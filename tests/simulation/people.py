@@ -172,7 +172,7 @@ class Operator:
             draw = self._random.random()
             user = self._random.choice(self._users)
             if draw < 0.25:
-                self._node.config = self._random.choice(self._configurations)
+                self._node.use(self._random.choice(self._configurations))
                 self._post("/reload", "reloads")
             elif draw < 0.45:
                 self._post(f"/users/main/{user}/forget", f"erases {user}")

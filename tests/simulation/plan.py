@@ -10,6 +10,7 @@ SECONDS = 240.0
 
 KINDS = (
     "crash", "power cut", "crash in the log", "power cut in the log", "clean stop", "stall",
+    "crash in a start", "power cut in a start", "crash in a stop", "power cut in a stop",
     "write fails", "sync fails", "full disk", "short writes", "clock step", "bad network",
 )  # fmt: skip
 
@@ -28,13 +29,15 @@ class Fault:
 class Plan:
     """The parameters of a run, which lasts `seconds` of virtual time and then drains.
 
-    A smaller plan of the same seed may violate the same invariant.
+    The machine's clock is `clock_offset` seconds ahead of WeChat's. A smaller plan of the same seed
+    may violate the same invariant.
     """
 
     seed: int
     users: int
     seconds: float
     faults: tuple[Fault, ...]
+    clock_offset: float = 0.0
 
 
 def draw(seed: int) -> Plan:
@@ -44,7 +47,8 @@ def draw(seed: int) -> Plan:
         kind = random.choice(KINDS)
         lasts_s = random.uniform(0.2, 9.0)
         faults.append(Fault(round(at, 3), kind, round(lasts_s, 3), random.random()))
-    return Plan(seed, random.randrange(1, 5), SECONDS, tuple(faults))
+    offset = random.choice([0.0, 0.0, random.uniform(-5.0, 5.0), random.uniform(-200.0, 200.0)])
+    return Plan(seed, random.randrange(1, 5), SECONDS, tuple(faults), round(offset, 3))
 
 
 def smaller(plan: Plan) -> Iterator[Plan]:
@@ -56,6 +60,8 @@ def smaller(plan: Plan) -> Iterator[Plan]:
         yield replace(plan, faults=plan.faults[half:])
     if plan.users > 1:
         yield replace(plan, users=1)
+    if plan.clock_offset:
+        yield replace(plan, clock_offset=0.0)
     for share in (0.25, 0.5, 0.75, 0.9):
         seconds = round(plan.seconds * share, 1)
         faults = tuple(fault for fault in plan.faults if fault.at < seconds)

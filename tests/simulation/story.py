@@ -14,7 +14,7 @@ from typing import NamedTuple
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogPublisher
 
-from tests.simulation.disk import DiskState, Faults
+from tests.simulation.disk import DiskState, Faults, Fuse
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.models import Models
 from tests.simulation.network import Network
@@ -61,6 +61,7 @@ class Run:
         configurations = list(_configurations(Random(f"configurations {seed}")))
         self._models = Models(seed, self._tell)
         self._node = Node(disk, clock, configurations[0], self._models.respond, self._tell)
+        self._node.clock_offset = plan.clock_offset
         self._network = Network(self._node, seed, self._tell)
         self._network.p_arrives = P_ARRIVES
         self._people = [
@@ -126,7 +127,7 @@ class Run:
     def _inject(self, fault: Fault) -> None:
         node, now = self._node, self._clock.seconds()
         self._tell(f"fault: {fault.kind} for {fault.lasts_s} s")
-        disk, excuse = node.disk.faults, self._invariants.disk_troubles.append
+        disk, excuse = node.disk.faults, self._invariants.history.disk_troubles.append
         until = now + fault.lasts_s
         match fault.kind:
             case "crash" | "power cut":
@@ -135,6 +136,14 @@ class Run:
             case "crash in the log" | "power cut in the log":
                 after = 1 + int(fault.size * 12)
                 node.crash_in_the_log(after, power_cut=fault.kind.startswith("power"))
+            case "crash in a start" | "power cut in a start":
+                cut = fault.kind.startswith("power")
+                node.crash(power_cut=fault.size < 0.5, why="at any moment")
+                node.crash_in_the_next_start(1 + int(fault.size * 16) % 8, power_cut=cut)
+                node.start_after(fault.lasts_s)
+            case "crash in a stop" | "power cut in a stop":
+                node.stop(Fuse(1 + int(fault.size * 5), fault.kind.startswith("power")))
+                node.start_after(fault.lasts_s)
             case "clean stop":
                 node.stop()
                 node.start_after(fault.lasts_s)
@@ -155,7 +164,7 @@ class Run:
                 self._clock.callLater(fault.lasts_s, self._end_short_writes)
             case "clock step":
                 node.clock_offset += 26.0 * (fault.size - 0.4)
-                self._invariants.clock_stepped_at.append(now)
+                self._invariants.history.clock_stepped_at.append(now)
             case "bad network":
                 self._network.p_arrives = 0.3
                 self._clock.callLater(fault.lasts_s, self._restore_network)
@@ -183,13 +192,15 @@ def _configurations(random: Random) -> Iterator[cfg.Config]:
     keep = random.choice([None, None, 60.0])
     log = cfg.Log(snapshot_every=random.choice([7, 20, 60]), keep=keep)
     limits = cfg.Limits(
-        messages_per_minute=random.choice([0, 0, 20]),
+        messages_per_minute=random.choice([0, 0, 6, 20]),
         questions_per_day=random.choice([0, 0, 8, 30]),
         daily_budget=random.choice([0.0, 0.0, 0.0, 0.15]),
     )
     running = random.choice([0, 1, 2, 3])
     open_directly = random.random() < 0.4
-    for ttl_s, timeouts in ((300.0, "auto"), (20.0, "auto"), (300.0, 0), (60.0, 4)):
+    kinds = [(300.0, "auto"), (20.0, "auto"), (300.0, 0), (60.0, 4)]
+    random.shuffle(kinds)
+    for ttl_s, timeouts in kinds:
         assistant = cfg.Assistant(
             base_url="http://model.test/v1",
             model="m-1",

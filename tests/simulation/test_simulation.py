@@ -49,6 +49,8 @@ PROBES = (
     "SessionResumed",
     "the operator reloads",
     "crash (power cut: in a system call of the log)",
+    "killed inside the start",
+    "killed inside the stop",
     "refused",
     "closed",
 )

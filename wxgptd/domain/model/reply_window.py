@@ -68,15 +68,17 @@ OVER_AFTER_S = 20.0
 def delay(at: float, sent_at: int, clock_offset: float) -> float:
     """Return how many seconds before its arrival at `at` WeChat first sent a message.
 
-    `sent_at` is its CreateTime, or 0. `clock_offset` is how far our clock is ahead of WeChat's; it
+    `sent_at` is its CreateTime, or 0. `clock_offset` is how far our clock is ahead of WeChat's. It
     was learned from whole seconds too, so the true offset may be up to one second smaller, and a
-    late message is assumed to be later by that much. An implausible CreateTime is ignored and the
-    message counts as just sent: 0 is returned.
+    late message is assumed to be later by that much; but a clock that seems less than a second
+    ahead is taken to be right. An implausible CreateTime is ignored and the message counts as just
+    sent: 0 is returned.
     """
     apparent = at - sent_at - clock_offset
-    if CREATE_TIME_UNIT_S <= apparent < WINDOW_S:
-        return apparent + min(clock_offset, CREATE_TIME_UNIT_S)
-    return 0.0
+    if not CREATE_TIME_UNIT_S <= apparent < WINDOW_S:
+        return 0.0
+    is_right = 0.0 <= clock_offset < CREATE_TIME_UNIT_S
+    return apparent + (clock_offset if is_right else CREATE_TIME_UNIT_S)
 
 
 def patience(window: Window, at: float, *, last: bool) -> float:

@@ -64,8 +64,8 @@ class ClockOffset(Projection):
         self._smallest[slot] = min(late_s, self._smallest.get(slot, late_s))
 
     def seconds(self, now: float) -> float:
-        """Return how far our clock is ahead; 0 if it is behind, or if there are no samples."""
-        return max(0.0, self.measured(now) or 0.0)
+        """Return how far our clock is ahead, less than 0 if behind; 0 if there are no samples."""
+        return self.measured(now) or 0.0
 
     def measured(self, now: float) -> float | None:
         """Return the smallest difference of the newest periods, or None if there are no samples."""
