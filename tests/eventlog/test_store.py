@@ -410,7 +410,7 @@ def test_an_unreadable_snapshot_covers_nothing(tmp_path, reactor):
     junk.write_bytes(b"junk")
     store = open_store(tmp_path, reactor)
     capture = Capture(len(EVENTS), {ALICE: fold(EVENTS)}, {}, {}, 0.0, 0.0)
-    store.snapshot(capture, only=True)()
+    store.snapshot(capture)()
     store.retain(9e12, 1)
     store.close()
     assert not junk.exists()

@@ -59,7 +59,7 @@ def record_all(commands, users, snapshot_after=None) -> tuple[MemoryStore, Servi
         now += delay_s
         service.journal.record(user, timed(command, now))
         if number == snapshot_after:
-            store.snapshot(service.journal.capture(0.0, 0.0), only=False)()
+            store.snapshot(service.journal.capture(0.0, 0.0))()
     return store, service, now
 
 
@@ -80,7 +80,7 @@ def test_a_snapshot_plus_the_rest_of_the_log_gives_the_live_state(commands, user
     assert replayed.state() == live.state()
     # the same holds for a snapshot of users still unloaded since startup
     reloaded = Service(store).load(now)
-    store.snapshot(reloaded.journal.capture(0.0, 0.0), only=False)()
+    store.snapshot(reloaded.journal.capture(0.0, 0.0))()
     assert Service(store).load(now).state() == live.state()
 
 

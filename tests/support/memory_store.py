@@ -91,10 +91,9 @@ class MemoryStore:
             notes=self._snapshot.notes if self._snapshot is not None else {},
             snapshot_seq=covered,
             skipped=(),
-            stale=bool(index.erased) and covered > 0,
         )
 
-    def snapshot(self, capture: Capture, *, only: bool) -> Callable[[], None]:
+    def snapshot(self, capture: Capture) -> Callable[[], None]:
         hydrated = [(self.keys.of(user), state) for user, state in capture.hydrated.items()]
 
         def write() -> None:

@@ -317,8 +317,8 @@ class _Handle:
     def load(self, since: Mapping[type[Event], float]) -> Loaded:
         return self._store.load(since)
 
-    def snapshot(self, capture: Capture, *, only: bool) -> Callable[[], None]:
-        write = self._store.snapshot(capture, only=only)
+    def snapshot(self, capture: Capture) -> Callable[[], None]:
+        write = self._store.snapshot(capture)
         return lambda: write() if self.alive else None
 
     def retain(self, before: float, most_bytes: int) -> RetentionResult:

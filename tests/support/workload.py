@@ -89,7 +89,6 @@ class Workload:
         }
         self._seq = loaded.last_seq
         self._waiting = 0
-        self._stale = loaded.stale
         self._store.start()
 
     def run(self, appends: int, *, rest: bool) -> None:
@@ -99,8 +98,7 @@ class Workload:
             while self._waiting < AT_ONCE and self._seq < last:
                 self._append()
             self._turn()
-            due = self._seq % SNAPSHOT_EVERY == 0
-            if due or self._stale:
+            if self._seq % SNAPSHOT_EVERY == 0:
                 self._snapshot()
         if rest:
             self._append(erase=True)
@@ -123,7 +121,6 @@ class Workload:
         appended = self._store.append(user, [("", next_event)], state.version)
         if erase:
             del self._states[user]
-            self._stale = True
         else:
             self._states[user] = evolve(state, next_event)
         self._waiting += 1
@@ -140,9 +137,8 @@ class Workload:
             say(f"erased {erased}")
 
     def _snapshot(self) -> None:
-        stale, self._stale = self._stale, False
         capture = Capture(self._seq, dict(self._states), {}, {}, 0.0, 0.0)
-        write = self._store.snapshot(capture, only=stale)
+        write = self._store.snapshot(capture)
         while self._waiting:
             self._turn()
         try:
@@ -150,7 +146,6 @@ class Workload:
             self._store.retain(0.0, MAX_BYTES)
         except OSError as error:
             say(f"no snapshot: {error}")
-            self._stale |= stale
 
     def _turn(self) -> None:
         self._turns.get()()

@@ -264,7 +264,6 @@ def load(
         notes=snapshot.notes if snapshot is not None else {},
         snapshot_seq=covered,
         skipped=[f"{path.name}: {why}" for path, why in skipped.items()],
-        stale=bool(index.erased) and bool(segments.list_snapshots(directory)),
     )
     undeleted = [reference for reference in index.erased if keys.find(reference) is not None]
     return Found(loaded, undeleted, index.references, skipped.keys())

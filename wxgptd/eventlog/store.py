@@ -224,11 +224,10 @@ class LogStore:
             return True
         return self._writer is not None and self._writer.full
 
-    def snapshot(self, capture: Capture, *, only: bool) -> Callable[[], None]:
+    def snapshot(self, capture: Capture) -> Callable[[], None]:
         """Return a function that writes a snapshot.
 
-        Call it in any thread, once `capture` is durable. It also deletes old snapshots: all others
-        if this is to be the `only` one.
+        Call it in any thread, once `capture` is durable. It also deletes old snapshots.
 
         Raises (when called):
             OSError: the snapshot could not be written.
@@ -247,7 +246,7 @@ class LogStore:
             snapshot.require(self._directory, capture.last_seq, self._keys)
             for path in self._unreadable:  # retention would keep segments for them
                 path.unlink(missing_ok=True)
-            snapshot.drop_all_but(self._directory, 1 if only else snapshot.KEPT, self._disk)
+            snapshot.drop_all_but(self._directory, snapshot.KEPT, self._disk)
 
         return write
 

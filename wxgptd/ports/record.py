@@ -106,8 +106,7 @@ class Loaded(NamedTuple):
 
     `recent` holds the requested events of all users, `links` the links to older answers: the
     user, the link's hash, the question and the time. `notes` holds the snapshots of the projections
-    after event `snapshot_seq`, by name; `skipped` is why newer snapshots are not used. `stale` is
-    whether a snapshot may still contain data of users who have been erased since.
+    after event `snapshot_seq`, by name; `skipped` is why newer snapshots are not used.
     """
 
     last_seq: int
@@ -117,7 +116,6 @@ class Loaded(NamedTuple):
     notes: Mapping[str, object]
     snapshot_seq: int
     skipped: Sequence[str]
-    stale: bool
 
 
 class Capture(NamedTuple):

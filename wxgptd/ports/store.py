@@ -38,11 +38,10 @@ class EventStore(Protocol):
         """Return whether the disk is almost full, so that new work should be rejected."""
         ...
 
-    def snapshot(self, capture: Capture, *, only: bool) -> Callable[[], None]:
+    def snapshot(self, capture: Capture) -> Callable[[], None]:
         """Return a function that stores `capture`, so that later starts can skip its events.
 
-        Call it from any thread, once `capture` is durable. If `only`, it deletes all older
-        snapshots.
+        Call it from any thread, once `capture` is durable.
         """
         ...
 

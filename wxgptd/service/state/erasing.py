@@ -13,7 +13,6 @@ from wxgptd.domain.model.values import CloseReason, Standing, User
 from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Entry, Journal
 from wxgptd.service.state.recently_erased import RecentlyErased
-from wxgptd.service.state.snapshotter import Snapshotter
 
 
 class OnErasure:
@@ -34,26 +33,19 @@ class Erasing:
     def __init__(
         self,
         journal: Journal,
-        snapshotter: Snapshotter,
         recently_erased: RecentlyErased,
         event_clock: EventClock,
     ) -> None:
         self._journal = journal
-        self._snapshotter = snapshotter
         self._recently_erased = recently_erased
         self._event_clock = event_clock
 
     def erase(self, user: User, reason: CloseReason) -> Deferred[bool]:
-        """Erase `user`; fires with whether there was anything to delete, once it is deleted.
-
-        Errs:
-            OSError: a snapshot could not be replaced; it will be retried.
-        """
+        """Erase `user`; fires with whether there was anything to delete, once it is deleted."""
         entry = self._journal.record(user, c.EraseUser(at=self._event_clock.now(), reason=reason))
         if not entry.events:
             return succeed(False)
-        done = self._journal.committed().addCallback(lambda _: self._snapshotter.forgotten())
-        return done.addCallback(lambda _: True)
+        return self._journal.committed().addCallback(lambda _: True)
 
     def __call__(self, entry: Entry) -> None:
         """Clean up after an erasure, before waiters are notified that no answer will come."""
@@ -61,7 +53,6 @@ class Erasing:
             return
         user, before = entry.user, entry.before
         self._recently_erased.note(user, before, self._event_clock.now())
-        self._snapshotter.note_erased()
         command = entry.command
         if isinstance(command, c.EraseUser) and command.reason is CloseReason.OPERATOR:
             return  # the operator also resets the user's limits and blocks

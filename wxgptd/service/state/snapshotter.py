@@ -66,28 +66,23 @@ class Snapshotter:
         self._event_clock = event_clock
         self._lock = DeferredLock()
         self._snapshot_seq = 0
-        self._exists = False
         self._last_snapshot_at = 0.0
         self._not_before = 0.0
-        self._stale = False
 
     @property
     def snapshot_seq(self) -> int:
         """The sequence number of the last event covered by a snapshot."""
         return self._snapshot_seq
 
-    def begin(self, snapshot_seq: int, *, exists: bool, stale: bool) -> None:
-        """Start from the log as it was loaded.
-
-        `exists` is whether a snapshot exists, readable or not. A `stale` one is replaced at once.
-        """
-        self._snapshot_seq, self._exists, self._stale = snapshot_seq, exists, stale
+    def begin(self, snapshot_seq: int) -> None:
+        """Start from the log as it was loaded."""
+        self._snapshot_seq = snapshot_seq
         self.look()
 
     def look(self) -> None:
         """Take a snapshot if one is due, and then delete log data that is past retention."""
         now = self._event_clock.now()
-        if now >= self._not_before and not self._lock.locked and (self._stale or self._is_due(now)):
+        if now >= self._not_before and not self._lock.locked and self._is_due(now):
             Deferred.fromCoroutine(self._snapshot_and_retain()).addErrback(lambda _: None)
 
     def _is_due(self, now: float) -> bool:
@@ -107,26 +102,6 @@ class Snapshotter:
         """
         return Deferred.fromCoroutine(self._snapshot_and_retain())
 
-    def note_erased(self) -> None:
-        """Schedule the replacement of all snapshots by one without data of erased users."""
-        if self._exists or self._lock.locked:
-            self._stale = True
-            self.look()
-
-    def forgotten(self) -> Deferred[None]:
-        """Fire once no snapshot contains any erased user's data.
-
-        Errs:
-            OSError: the file system does not allow it; it will be retried.
-        """
-        return Deferred.fromCoroutine(self._replace_stale())
-
-    async def _replace_stale(self) -> None:
-        await self._lock.acquire()
-        self._lock.release()
-        if self._stale:
-            await self._snapshot_and_retain()
-
     async def settled(self) -> None:
         """Wait for a snapshot that is being written, and prevent further ones."""
         await self._lock.acquire()  # never released: nothing more may be written
@@ -143,21 +118,16 @@ class Snapshotter:
         keep_s, now = self.retention.keep_s, self._event_clock.now()
         before = now - keep_s if keep_s else 0.0
         capture = self._journal.capture(before, now - self.retention.links_s)
-        stale, self._stale = self._stale, False
-        write = self._store.snapshot(capture, only=stale)
-        try:
-            await self._journal.committed()  # a snapshot must not be ahead of the log
-            return await self._write(write, capture.last_seq, before)
-        except BaseException:
-            self._stale |= stale
-            raise
+        write = self._store.snapshot(capture)
+        await self._journal.committed()  # a snapshot must not be ahead of the log
+        return await self._write(write, capture.last_seq, before)
 
     async def _write(
         self, write: Callable[[], None], last_seq: int, before: float
     ) -> RetentionResult:
         try:
             await self._in_thread(write)
-            self._exists, self._snapshot_seq = True, last_seq
+            self._snapshot_seq = last_seq
             self._last_snapshot_at = self._event_clock.now()
             return await self._in_thread(
                 lambda: self._store.retain(before, self.retention.max_bytes)

@@ -133,11 +133,7 @@ class Service:
         """Start working: from now on the service is ready."""
         assert self._loaded is not None
         self.state.lines.begin()
-        self.state.snapshotter.begin(
-            self._loaded.snapshot_seq,
-            exists=self._loaded.snapshot_seq > 0 or bool(self._loaded.skipped),
-            stale=self._loaded.stale,
-        )
+        self.state.snapshotter.begin(self._loaded.snapshot_seq)
         self._loaded = None
         self._lifecycle.ready = True
         self.operations.health.begin()

@@ -77,5 +77,5 @@ def build(config: cfg.Config, base: Base) -> State:
         journal=journal,
         snapshotter=snapshotter,
         recently_erased=recently_erased,
-        erasing=Erasing(journal, snapshotter, recently_erased, event_clock),
+        erasing=Erasing(journal, recently_erased, event_clock),
     )
