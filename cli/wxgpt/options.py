@@ -189,14 +189,14 @@ def master_key(state_dir: Path) -> bytes:
     Raises:
         NoMasterKey: it cannot be read.
     """
-    from wxgptd.eventlog import keyring
+    from wxgptd.eventlog.master_key import master_path, read_master
 
     configured = configured_master_key()
     if configured is not None:
         return configured
-    path = keyring.master_path(state_dir)
+    path = master_path(state_dir)
     try:
-        return keyring.read_master(path)
+        return read_master(path)
     except OSError as error:
         raise _no_key(path, error) from None
 
@@ -220,13 +220,13 @@ def configured_master_key() -> bytes | None:
         NoMasterKey: the configuration is invalid.
     """
     from wxgptd.config import ConfigError, load_log
-    from wxgptd.eventlog import keyring
+    from wxgptd.eventlog.master_key import parse_master
 
     try:
         configured = load_log(config_path()).master_key
     except ConfigError as error:
         raise NoMasterKey(str(error)) from None
-    return keyring.parse_master(configured.reveal()) if configured else None
+    return parse_master(configured.reveal()) if configured else None
 
 
 @contextmanager

@@ -95,9 +95,9 @@ def test_no_file_contains_anything_about_erased_users(running):
 def key_of(stage, openid: str) -> str | None:
     """Return a user's reference in the log, or None."""
     from wxgptd.domain.model.values import User
-    from wxgptd.eventlog import keyring
+    from wxgptd.eventlog import keyring, master_key
 
-    keys = keyring.Keyring(segments.keyring_path(stage.state), keyring.own_master(stage.state))
+    keys = keyring.Keyring(segments.keyring_path(stage.state), master_key.own_master(stage.state))
     key = keys.of(User("main", openid))
     return key.reference if key is not None else None
 

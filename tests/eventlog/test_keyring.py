@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import stat
+import struct
+from zlib import crc32
 
+import msgpack
 import pytest
 
 from tests.support.builders import ALICE, BOB
 from tests.support.injuries import MASTER
 from wxgptd.domain.model.values import User
 from wxgptd.eventlog import keyring
-from wxgptd.eventlog.keyring import Keyring, MasterKeyUnusable
+from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.master_key import MasterKeyUnusable
 
 
 @pytest.fixture
@@ -59,21 +62,95 @@ def test_a_deleted_key_is_removed_from_the_directory(path):
 
 
 def test_every_copy_of_a_key_is_overwritten_in_place(path):
-    keys = ring_of(path, ALICE, BOB)
+    ring_of(path, ALICE, BOB)
+    intact = path.read_bytes()
+    restored = path.read_bytes() + intact[22:]  # as a backup may have it
+    path.write_bytes(restored)
+    keys = Keyring(path, MASTER)
+    assert len(keys) == 2
     deleted = keys.of(ALICE)
     with path.open("r+b") as file:
-        file.seek(0, 2)
-        file.write(deleted.record)
-        file.flush()
-        size = path.stat().st_size
         keys.overwrite(file.fileno(), [deleted.reference])
-    assert path.stat().st_size == size, "the file grew"
-    assert deleted.record not in path.read_bytes()
+    assert path.stat().st_size == len(restored), "the file grew"
+    assert keys.find(deleted.reference) is keys.of(ALICE) is None
     reloaded = Keyring(path, MASTER)
     assert reloaded.of(ALICE) is None
     assert reloaded.of(BOB) is not None
-    reloaded.write()
-    assert Keyring(path, MASTER).is_whole
+    assert len(reloaded) == 1
+    assert reloaded.is_whole, "zeros are deleted records"
+    assert path.read_bytes().count(b"WXK2") == 4, "the first record, and BOB, twice each"
+
+
+def test_a_key_that_was_appended_is_found_and_overwritten(path):
+    keys = ring_of(path, ALICE)
+    new = keys.make(BOB)
+    with path.open("r+b") as file:
+        begin = file.seek(0, 2)
+        file.write(record := keys.record(new))
+        file.flush()
+        keys.placed([new], begin, [record])
+        assert keys.of(BOB).key == keys.find(new.reference).key == new.key
+        keys.overwrite(file.fileno(), [new.reference])
+    assert keys.of(BOB) is keys.find(new.reference) is None
+    assert len(keys) == len(Keyring(path, MASTER)) == 1
+
+
+def test_a_keyring_of_format_1_is_read_and_rewritten(path):
+    keys = ring_of(path, ALICE, BOB)
+    path.write_bytes(format_1(keys, ALICE, BOB))
+    old = Keyring(path, MASTER)
+    assert not old.is_whole
+    for user in (ALICE, BOB):
+        assert old.of(user).key == old.find(keys.of(user).reference).key == keys.of(user).key
+    with path.open("r+b") as file:
+        old.overwrite(file.fileno(), [keys.of(ALICE).reference])
+    assert Keyring(path, MASTER).of(ALICE) is None
+    old.make_durable()
+    rewritten = Keyring(path, MASTER)
+    assert rewritten.is_whole
+    assert rewritten.of(ALICE) is None
+    assert rewritten.of(BOB).key == keys.of(BOB).key
+    path.write_bytes(format_1(keys, BOB))
+    with pytest.raises(MasterKeyUnusable):
+        Keyring(path, b"x" * 32)
+
+
+def format_1(keys, *users) -> bytes:
+    """Return a keyring file as earlier versions wrote it."""
+    data = b"WXGPTKEY\x00\x01"
+    for user, key in ((User("", ""), None), *((user, keys.of(user)) for user in users)):
+        fields = (key.reference if key else "", *user, key.key if key else b"")
+        payload = keys.seal(msgpack.packb(fields))
+        data += struct.pack(">4sII", b"WXKY", len(payload), crc32(payload)) + payload
+    return data
+
+
+def test_a_start_rewrites_the_file_only_if_much_was_deleted(path, monkeypatch):
+    others = [User("main", f"openid-{number}") for number in range(4)]
+    keys = ring_of(path, ALICE, BOB, *others)
+    inode = path.stat().st_ino
+    keys.make_durable(without=[keys.of(user).reference for user in (ALICE, *others)])
+    assert path.stat().st_ino == inode
+    assert Keyring(path, MASTER).of(ALICE) is None
+    monkeypatch.setattr(keyring, "COMPACTED_BYTES", 100)
+    size = path.stat().st_size
+    keys = Keyring(path, MASTER)
+    keys.make_durable()
+    assert path.stat().st_size < size - 100
+    assert keys.of(BOB) is not None
+
+
+def test_a_thousand_keys_are_found_by_user_and_by_reference(path):
+    users = [User("main", f"openid-{number}") for number in range(1_000)]
+    keys = ring_of(path, *users)
+    references = {user: keys.of(user).reference for user in users}
+    keys.write(without=[references[user] for user in users[::3]])
+    reloaded = Keyring(path, MASTER)
+    for number, user in enumerate(users):
+        found = reloaded.of(user)
+        assert found is None if number % 3 == 0 else found.user == user
+        assert (reloaded.find(references[user]) is None) == (number % 3 == 0)
+    assert len(reloaded) == 666
 
 
 def test_a_returning_user_gets_a_new_key_and_reference(path):
@@ -96,7 +173,7 @@ def test_a_wrong_master_key_is_detected_even_in_an_empty_keyring(path):
 @pytest.mark.parametrize("zeros", [False, True], ids=["cut off", "filled with zeros"])
 def test_a_partial_record_is_dropped_by_the_next_write(path, zeros):
     keys = ring_of(path, ALICE)
-    record = keys.make(BOB).record
+    record = keys.record(keys.make(BOB))
     intact = path.read_bytes()
     for size in range(1, len(record)):
         rest = bytes(len(record) - size) if zeros else b""
@@ -127,46 +204,8 @@ def test_a_keyring_is_reloaded_after_another_process_writes(path):
     keys = ring_of(path, ALICE)
     reader = Keyring(path, MASTER)
     assert not reader.refresh()
-    record = keys.make(BOB).record
+    record = keys.record(keys.make(BOB))
     with path.open("ab") as file:
         file.write(record)
     assert reader.refresh()
     assert reader.of(BOB) is not None
-
-
-# The master key.
-
-
-def test_the_master_key_is_created_once_and_reused(tmp_path):
-    master = keyring.own_master(tmp_path)
-    assert len(master) == 32
-    assert keyring.own_master(tmp_path) == master
-    assert stat.S_IMODE((tmp_path / "keys" / "master").stat().st_mode) == 0o600
-
-
-def test_a_master_key_that_others_can_read_is_rejected(tmp_path):
-    keyring.own_master(tmp_path)
-    (tmp_path / "keys" / "master").chmod(0o640)
-    with pytest.raises(MasterKeyUnusable, match="read by others"):
-        keyring.own_master(tmp_path)
-
-
-def test_a_missing_master_key_is_not_recreated(tmp_path):
-    keyring.own_master(tmp_path)
-    (tmp_path / "keys" / "users").touch()
-    (tmp_path / "keys" / "master").unlink()
-    with pytest.raises(MasterKeyUnusable, match="is missing"):
-        keyring.own_master(tmp_path)
-    assert not (tmp_path / "keys" / "master").exists()
-
-
-@pytest.mark.parametrize("text", ["", "short", base64.b64encode(b"k" * 31).decode(), "é" * 44])
-def test_an_invalid_master_key_is_reported_with_its_location(text):
-    with pytest.raises(MasterKeyUnusable, match="in here is not 32 bytes in base64") as raised:
-        keyring.parse_master(text, "here")
-    assert "restore it" in raised.value.hint
-
-
-def test_a_new_state_directory_is_private_to_its_owner(tmp_path):
-    keyring.own_master(tmp_path / "state")
-    assert (tmp_path / "state").stat().st_mode & 0o077 == 0

@@ -391,7 +391,8 @@ def test_a_key_without_events_is_ignored(tmp_path, reactor):
     append(0)
     orphans = keyring_of(tmp_path / "log")
     with orphans.path.open("ab") as file:
-        file.write(orphans.make(ALICE).record + orphans.make(User("main", "never")).record)
+        for user in (ALICE, User("main", "never")):
+            file.write(orphans.record(orphans.make(user)))
     append(1)
     append(2)
     assert [r.event for r in read(tmp_path / "log")] == EVENTS[:3]

@@ -14,7 +14,7 @@ from tests.support.processes import TOKEN, Stage
 from tests.support.surviving import TORTURE, lost, running
 from wxgpt.wechat import messages, peer
 from wxgptd.domain.model import events as e
-from wxgptd.eventlog import keyring, reader, segments
+from wxgptd.eventlog import master_key, reader, segments
 from wxgptd.eventlog.keyring import Keyring
 
 WRITER_CYCLES = 2_000 if TORTURE else 300
@@ -113,7 +113,7 @@ def test_a_killed_daemon_has_recorded_every_reply_it_sent(tmp_path, report):
     finally:
         users.end()
         stage.end()
-    keys = Keyring(segments.keyring_path(stage.state), keyring.own_master(stage.state))
+    keys = Keyring(segments.keyring_path(stage.state), master_key.own_master(stage.state))
     offered = {
         record.event.delivery
         for record in reader.scan(segments.log_directory(stage.state), keys)

@@ -12,6 +12,7 @@ from tests.simulation.history import History
 from tests.simulation.network import ARRIVES, WINDOW_S, Message, Network
 from tests.simulation.node import Node
 from wxgptd.domain.model import events as e
+from wxgptd.domain.model.reply_window import CREATE_TIME_UNIT_S
 from wxgptd.domain.model.values import Standing, User
 
 MINUTE_S = 60.0
@@ -86,11 +87,12 @@ class Limits:
                 if isinstance(event, e.UserErased):
                     asked[append.user].clear()
                 elif isinstance(event, e.QuestionAsked):
-                    # A message is counted from when WeChat sent it, which may be a window earlier.
-                    since = event.at - MINUTE_S + WINDOW_S
+                    # A message is counted from when WeChat sent it, as far as the clock offset is
+                    # known: up to a window earlier, in whole seconds.
+                    since = event.at - MINUTE_S + WINDOW_S + CREATE_TIME_UNIT_S
                     recent = sum(1 for at in asked[append.user] if at > since)
                     if recent >= limit:
-                        yield f"{append.user.openid} asked {recent + 1} questions in 45 s"
+                        yield f"{append.user.openid} asked {recent + 1} questions in 44 s"
                     asked[append.user].append(event.at)
 
     def _deliberate_timeouts(self) -> Iterator[str]:

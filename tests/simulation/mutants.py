@@ -120,9 +120,8 @@ def _keep_the_key() -> Iterator[Patch]:
     def overwrite(self: Keyring, descriptor: int, references: Iterable[str]) -> None:
         pass
 
-    original = Keyring.write
     yield Keyring, "overwrite", overwrite
-    yield Keyring, "write", lambda self, without=(): original(self)
+    yield Keyring, "_live", lambda self, deleted, original=Keyring._live: original(self, ())
 
 
 def _never_recover() -> Iterator[Patch]:

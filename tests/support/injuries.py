@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.builders import ALICE, History, complete, offer
 from wxgptd.domain.model.events import Event
 from wxgptd.domain.model.values import User
-from wxgptd.eventlog import codec, formats, keyring, reader, recovery, segments
+from wxgptd.eventlog import codec, formats, master_key, reader, recovery, segments
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
 from wxgptd.ports.record import Recorded
@@ -20,7 +20,7 @@ MASTER = b"m" * 32
 
 def keep_master(state_dir: Path) -> None:
     """Put the master key where the daemon would."""
-    path = keyring.master_path(state_dir)
+    path = master_key.master_path(state_dir)
     segments.make_private_directory(path.parent)
     segments.write_durably(path, base64.b64encode(MASTER))
 
@@ -72,8 +72,8 @@ def write(
         session = sessions.note(Recorded(0, user, "", number, event))
         existing = keys.of(user)
         key = existing or keys.make(user)
-        record = b"" if existing else key.record
-        writer.append([codec.encode(key, number, session, event)], None, record)
+        new_key = None if existing else key
+        writer.append([codec.encode(key, number, session, event)], None, new_key)
         writer.flush()
         assert durable.acquire(timeout=10), failures
         snapshots.append(segments.list_segments(directory)[-1].read_bytes())

@@ -25,7 +25,15 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import framing, keyring, loading, log_writing, reader, segments
+from wxgptd.eventlog import (
+    framing,
+    keyring,
+    loading,
+    log_writing,
+    master_key,
+    reader,
+    segments,
+)
 
 CHUNK_BYTES = 1 << 20
 MAX_MANIFEST_BYTES = 16 << 20
@@ -290,12 +298,12 @@ def _verify(archive: Path, beside: Path, master: bytes) -> Backup:
 def _read(state_dir: Path, master: bytes | None) -> Backup:
     """Read a log as the daemon does at startup, and hydrate every user."""
     if master is None:
-        if not keyring.master_path(state_dir).exists():
+        if not master_key.master_path(state_dir).exists():
             raise InvalidBackup(
                 "the master key is not in the backup",
                 hint="it was stored elsewhere: set [log] master_key before restoring",
             )
-        master = keyring.read_master(keyring.master_path(state_dir))
+        master = master_key.read_master(master_key.master_path(state_dir))
     log = state_dir / LOG
     keys = keyring.Keyring(segments.keyring_path(state_dir), master)
     loaded = loading.load(log, keys, {}).loaded

@@ -6,24 +6,33 @@ the OpenID and the key for each reference, encrypted with the master key. Once a
 the reference can no longer be traced to a user, and its events can no longer be read; a user who
 returns gets a new reference.
 
-The file is a head (``WXGPTKEY`` and u16 format version) followed by records: ``WXKY``, u32 length,
-u32 CRC-32 of the payload, and the payload: a 12-byte nonce and AES-256-GCM of the msgpack array
-``[reference, account, openid, key]``. The first record has an empty reference and is used to verify
-the master key. A record is durable before any event that is encrypted with its key. New records are
-appended; a deleted record is overwritten with zeros in place, which needs no space on a full disk.
-Each start rewrites the file without gaps, so that everything in it has been synced.
+All integers are big-endian. The file is a head (``WXGPTKEY``, u16 format version, u64 time of the
+first write in this format, in ms since the epoch, u32 CRC-32 of all that) followed by records: ``WXK2``, u32 length of the
+payload, u32 CRC-32 of everything after it, u64 tag, u64 number, and the payload: a 12-byte nonce
+and AES-256-GCM of the msgpack array ``[reference, account, openid, key]``. The number is that of
+the reference; the tag is a keyed digest of the user (`Keyring.tag`). With both in the clear, a key
+is found without decrypting all others, and only a few bytes per user are in memory. The first
+record has an empty reference and is used to verify the master key.
+
+A record is durable before any event that is encrypted with its key. New records are appended; a
+deleted record is overwritten with zeros in place, which needs no space on a full disk. A start
+writes the end of the file once more, because its last records may never have been synced.
+
+**Format 1** has no time, no tags and no numbers: ``WXKY``, u32 length, u32 CRC-32 of the payload,
+payload. Such records are decrypted when the file is read, and rewritten at the next start.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import secrets
-import stat
 import struct
+import weakref
+from array import array
 from collections.abc import Container, Iterable, Iterator
+from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 import msgpack
@@ -31,33 +40,44 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from wxgptd.domain.model.values import AccountName, OpenId, User
-from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
+from wxgptd.eventlog.columns import SortedMap, only_in_first
+from wxgptd.eventlog.disk import write_all
+from wxgptd.eventlog.master_key import KEY_BYTES, MasterKeyUnusable
 
-KEY_BYTES = 32
 _NONCE_BYTES = 12
-_HEAD = b"WXGPTKEY\x00\x01"
-_MAGIC = b"WXKY"
-_RECORD = struct.Struct(">4sII")
+FORMAT_VERSION = 2
+_HEAD = struct.Struct(">8sHQI")
+_HEAD_BODY = struct.Struct(">8sHQ")
+_HEAD_MAGIC = b"WXGPTKEY"
+_HEAD_BYTES_1 = 10
+_MAGIC, _MAGIC_1, _COMMON_MAGIC = b"WXK2", b"WXKY", b"WXK"
+_RECORD = struct.Struct(">4sIIQQ")
+_INDEX = struct.Struct(">QQ")
+_RECORD_1 = struct.Struct(">4sII")
+T = TypeVar("T")
 _NO_USER = User(AccountName(""), OpenId(""))
 
+CACHED_KEYS = 4_096
+"""At most this many keys that were read from the file are in memory."""
 
-class MasterKeyUnusable(WxgptError):
-    """the master key of the log cannot be used"""
+REWRITTEN_BYTES = 8 * 1024 * 1024
+"""How much of the file's end a start writes again: more than one commit can append."""
 
-    exit_status = 4
+COMPACTED_BYTES = 1024 * 1024
+"""A start rewrites the file if deleted records take up this much, and half of it."""
 
 
 class UserKey:
     """Encrypts and decrypts the personal fields of one user's events."""
 
-    __slots__ = ("_cipher", "key", "record", "reference", "user")
+    __slots__ = ("_cipher", "key", "number", "reference", "user")
 
-    def __init__(self, reference: str, user: User, key: bytes, record: bytes = b"") -> None:
+    def __init__(self, reference: str, user: User, key: bytes) -> None:
         self.reference = reference
+        self.number = number_of(reference)
         self.user = user
         self.key = key
-        self.record = record
         self._cipher: AESGCM | None = None
 
     def seal(self, plain: bytes, bound: bytes | None = None) -> bytes:
@@ -81,10 +101,30 @@ class UserKey:
         return self._cipher
 
 
+def number_of(reference: str) -> int:
+    """Return the random number in a reference; 0 if the reference is empty.
+
+    Raises:
+        ValueError: it is not a reference.
+    """
+    return int(reference[-16:], 16) if reference else 0
+
+
+class _Found(NamedTuple):
+    """A record in the file."""
+
+    offset: int
+    size: int
+    tag: int
+    number: int
+
+
 class Keyring:
     """All keys in the file at `path`; none if it does not exist yet.
 
-    `is_whole` is whether the file exists and contains nothing but intact records.
+    `is_whole` is whether the file exists and contains nothing but intact and deleted records, in
+    the newest format. `created` is when it was first written in that format, in seconds since the
+    epoch, or infinity.
 
     Raises:
         MasterKeyUnusable: the file was written with another master key.
@@ -93,65 +133,235 @@ class Keyring:
     def __init__(self, path: Path, master: bytes) -> None:
         self.path = path
         self._master = AESGCM(master)
-        self._by_reference: dict[str, UserKey] = {}
-        self._of_user: dict[User, UserKey] = {}
+        self._tag_key = blake2b(b"wxgptd: tags of users", key=master, digest_size=32).digest()
         self._seen: tuple[int, int, int] | None = None
-        self.is_whole = False
+        self._close = _nothing
+        self._clear()
         self.refresh()
+
+    def _clear(self) -> None:
+        self.is_whole = False
+        self.created = float("inf")
+        self._file = -1
+        self._deleted_bytes = 0
+        self._offsets = SortedMap()
+        self._by_tag = SortedMap()
+        self._unwritten: dict[int, UserKey] = {}
+        self._new_offsets: dict[int, int] = {}
+        self._new_numbers: dict[int, int] = {}
+        """The numbers of keys that are not in the file, or were added since it was read, by tag."""
+        self._former: set[int] = set()
+        self._cache: dict[int, UserKey] = {}
+        self._hot: dict[User, UserKey] = {}
+        self._count = 0
+
+    # Reading the file.
 
     def refresh(self) -> bool:
         """Read the file again if it has changed; return whether it had."""
         try:
-            with self.path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                identity = (status.st_ino, status.st_size, status.st_mtime_ns)
-                if identity == self._seen:
-                    return False
-                data = file.read()
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
-        self._seen = identity
-        self._by_reference, self._of_user = {}, {}
-        for key in self._read(data):
-            self._add(key)
+        status = os.fstat(descriptor)
+        seen = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if seen == self._seen:
+            os.close(descriptor)
+            return False
+        self._close()
+        self._clear()
+        self._seen, self._file = seen, descriptor
+        self._close = weakref.finalize(self, os.close, descriptor)
+        self._read(_read_all(descriptor))
         return True
+
+    def _read(self, data: bytes) -> None:
+        numbers: list[int] = []
+        tags: list[int] = []
+        offsets: list[int] = []
+        for offset, _, tag, number in self._records(data):
+            if number:
+                numbers.append(number)
+                tags.append(tag)
+                offsets.append(offset)
+        self._offsets = SortedMap(numbers, offsets)
+        self._by_tag = SortedMap(tags, offsets)
+        self._count = len(set(numbers)) if _has_twice(self._offsets) else len(numbers)
+
+    def _records(self, data: bytes) -> Iterator[_Found]:
+        """Yield all intact records, and set what else is known about the file.
+
+        Raises:
+            MasterKeyUnusable: the first one was written with another master key.
+        """
+        size, is_verified = len(data), False
+        position = self._read_head(data)
+        self.is_whole = position == _HEAD.size
+        view = memoryview(data)
+        while position < size:
+            end = _end_of_record(view, position)
+            if end < 0:
+                position = self._skip(data, position)
+                continue
+            if view[position : position + 4] == _MAGIC:
+                tag, number = _INDEX.unpack_from(view, position + _RECORD_1.size)
+                if not is_verified:
+                    self._open_record(data[position:end])
+                    is_verified = True
+            else:
+                self.is_whole = False
+                key = self._open_record(data[position:end])
+                tag, number, is_verified = self.tag(key.user), key.number, True
+            yield _Found(position, end - position, tag, number)
+            position = end
+        self.is_whole &= is_verified
+
+    def _read_head(self, data: bytes) -> int:
+        """Return where the records begin."""
+        if len(data) >= _HEAD.size and data.startswith(_HEAD_MAGIC):
+            _, version, created_ms, checksum = _HEAD.unpack_from(data)
+            if version == FORMAT_VERSION and checksum == crc32(data[: _HEAD_BODY.size]):
+                self.created = created_ms / 1000
+                return _HEAD.size
+        return _HEAD_BYTES_1
+
+    def _skip(self, data: bytes, position: int) -> int:
+        """Return where the next record may begin after `position`, where none does."""
+        due = data.find(_COMMON_MAGIC, position + 1)
+        due = due if due >= 0 else len(data)
+        if any(data[position:due]):
+            self.is_whole = False  # not just a deleted record
+        self._deleted_bytes += due - position
+        return due
+
+    def _open_record(self, record: bytes) -> UserKey:
+        head = _RECORD if record.startswith(_MAGIC) else _RECORD_1
+        try:
+            packed = _open(self._master, record[head.size :])
+        except ValueError:
+            raise MasterKeyUnusable(
+                f"the keys in {self.path} were written with another master key",
+                hint="[log] master_key must name the key that the state directory was created with",
+            ) from None
+        reference, account, openid, key = msgpack.unpackb(packed, unicode_errors="surrogatepass")
+        return UserKey(reference, User(account, openid), key)
+
+    # Finding keys.
 
     def find(self, reference: str) -> UserKey | None:
         """Return the key of `reference`, or None if it was deleted."""
-        return self._by_reference.get(reference)
+        return self.numbered(number_of(reference))
+
+    def numbered(self, number: int) -> UserKey | None:
+        """Return the key of the reference with that number, or None if it was deleted."""
+        key = self._unwritten.get(number)
+        for offset in self._offsets_of(number):
+            key = key or self._cache.get(number) or self._key_at(offset)
+        return key
 
     def of(self, user: User) -> UserKey | None:
         """Return the key for the user's new events, or None if there is none."""
-        return self._of_user.get(user)
+        key = self._hot.get(user)
+        if key is None:
+            key = self.tagged(self.tag(user), user)
+            if key is not None:
+                _keep(self._hot, user, key)
+        return key
+
+    def tagged(self, tag: int, user: User | None = None) -> UserKey | None:
+        """Return the key for the new events of the user with that tag (who must be `user`)."""
+        new = self._new_numbers.get(tag)
+        found = [] if new is None else [self.numbered(new)]
+        found += [self._key_at(offset) for offset in self._by_tag.find(tag)]
+        for key in found:
+            if key is not None and key.number not in self._former and user in (None, key.user):
+                return key
+        return None
+
+    def tag(self, user: User) -> int:
+        """Return a keyed digest of `user`, which identifies the user's record in the file."""
+        identity = f"{user.account}\0{user.openid}".encode("utf-8", "surrogatepass")
+        digest = blake2b(identity, key=self._tag_key, digest_size=8).digest()
+        return int.from_bytes(digest, "big")
+
+    def _offsets_of(self, number: int) -> Iterator[int]:
+        if new := self._new_offsets.get(number):
+            yield new
+        yield from self._offsets.find(number)
+
+    def _key_at(self, offset: int) -> UserKey | None:
+        """Return the key in the record at `offset`; None if it has been deleted meanwhile."""
+        record = self._record_at(offset)
+        if not record:
+            return None
+        key = self._open_record(record)
+        _keep(self._cache, key.number, key)
+        return key
+
+    def _record_at(self, offset: int) -> bytes:
+        head = os.pread(self._file, 512, offset)
+        if not head.startswith(_COMMON_MAGIC):
+            return b""
+        size = _size_of_record(head)
+        if size > len(head):
+            head = os.pread(self._file, size, offset)
+        return head[:size]
+
+    def missing(self, numbers: array[int]) -> set[int]:
+        """Return those of the sorted `numbers` that have no key."""
+        missing = only_in_first(numbers, self._offsets.keys)
+        return missing - self._unwritten.keys() - self._new_offsets.keys()
+
+    def __len__(self) -> int:
+        return self._count
+
+    # Making and deleting keys.
 
     def make(self, user: User) -> UserKey:
         """Create a key for `user`; the caller must write its `record`."""
         reference = f"{user.account}:{secrets.token_hex(8)}"
         key = UserKey(reference, user, secrets.token_bytes(KEY_BYTES))
-        key.record = self._record(key)
-        self._add(key)
+        self._unwritten[key.number] = key
+        self._new_numbers[self.tag(user)] = key.number
+        self._count += 1
         return key
 
-    def keep(self, references: Container[str]) -> None:
-        """Discard all keys in memory except those of `references`.
+    def record(self, key: UserKey) -> bytes:
+        """Return the record of `key`."""
+        user = key.user
+        fields = (key.reference, user.account, user.openid, key.key)
+        packed: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
+        payload = _seal(self._master, packed)
+        index = _INDEX.pack(self.tag(user), key.number)
+        return _RECORD_1.pack(_MAGIC, len(payload), crc32(payload, crc32(index))) + index + payload
 
-        An aborted commit may leave a key that no event was ever encrypted with; its user's events
-        are encrypted with another key.
-        """
-        kept = [key for key in self._by_reference.values() if key.reference in references]
-        self._by_reference, self._of_user = {}, {}
-        for key in kept:
-            self._add(key)
+    def placed(self, keys: Iterable[UserKey], offset: int, records: Iterable[bytes]) -> None:
+        """Note that `records`, those of `keys`, were written to the file, starting at `offset`."""
+        for key, record in zip(keys, records, strict=True):
+            self._new_offsets[key.number] = offset
+            self._unwritten.pop(key.number, None)
+            offset += len(record)
 
     def forget(self, key: UserKey) -> None:
         """Stop using `key` for its user's new events; it still decrypts."""
-        if self._of_user.get(key.user) is key:
-            del self._of_user[key.user]
+        self._former.add(key.number)
+        self._hot.pop(key.user, None)
+        tag = self.tag(key.user)
+        if self._new_numbers.get(tag) == key.number:
+            del self._new_numbers[tag]
 
     def drop(self, key: UserKey) -> None:
         """Discard `key` in memory. The file is not changed."""
-        self._by_reference.pop(key.reference, None)
         self.forget(key)
+        number, tag = key.number, self.tag(key.user)
+        for offset in tuple(self._offsets_of(number)):
+            self._offsets.delete(number, offset)
+            self._by_tag.delete(tag, offset)
+        self._cache.pop(number, None)
+        self._unwritten.pop(number, None)
+        self._new_offsets.pop(number, None)
+        self._former.discard(number)
+        self._count -= 1
 
     def overwrite(self, descriptor: int, references: Iterable[str]) -> None:
         """Delete the keys of `references` from the open file. Not durable until it is synced.
@@ -159,24 +369,28 @@ class Keyring:
         Raises:
             OSError: the file cannot be written.
         """
-        data = b""
         for reference in references:
-            key = self._by_reference.get(reference)
+            key = self.find(reference)
             if key is None:
                 continue
-            data = data or self.path.read_bytes()
-            at = data.find(key.record)
-            while at >= 0:
-                os.pwrite(descriptor, bytes(len(key.record)), at)
-                at = data.find(key.record, at + 1)
+            for offset in self._offsets_of(key.number):
+                size = len(self._record_at(offset))
+                os.pwrite(descriptor, bytes(size), offset)
+                self._deleted_bytes += size
             self.drop(key)
 
-    def _record(self, key: UserKey) -> bytes:
-        user = key.user
-        fields = (key.reference, user.account, user.openid, key.key)
-        packed: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
-        payload = _seal(self._master, packed)
-        return _RECORD.pack(_MAGIC, len(payload), crc32(payload)) + payload
+    def keep(self, numbers: array[int]) -> None:
+        """Discard all keys in memory except those with the sorted `numbers`.
+
+        An aborted commit may leave a key that no event was ever encrypted with; its user's events
+        are encrypted with another key.
+        """
+        for number in only_in_first(self._offsets.keys, numbers):
+            if (key := self.numbered(number)) is not None:
+                self.is_whole = False  # the next start's write leaves it out
+                self.drop(key)
+
+    # Encrypting what belongs to no single user.
 
     def seal(self, plain: bytes) -> bytes:
         """Return `plain` encrypted with the master key, for data that belongs to no single user."""
@@ -190,77 +404,117 @@ class Keyring:
         """
         return _open(self._master, sealed)
 
+    # Writing the file.
+
+    def make_durable(self, without: Iterable[str] = ()) -> None:
+        """Make all keys durable, and delete those of the references in `without`. For a start.
+
+        Raises:
+            OSError: the file system does not allow it; nothing is lost.
+        """
+        if self._unwritten or not self.is_whole or self._is_wasteful():
+            self.write(without)
+            return
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            self.overwrite(descriptor, without)
+            begin = max(0, self._size() - REWRITTEN_BYTES)
+            write_all(descriptor, os.pread(self._file, REWRITTEN_BYTES, begin), begin)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _is_wasteful(self) -> bool:
+        return self._deleted_bytes > max(COMPACTED_BYTES, self._size() // 2)
+
+    def _size(self) -> int:
+        return os.fstat(self._file).st_size
+
     def write(self, without: Iterable[str] = ()) -> None:
         """Rewrite the file, without the keys of the references in `without`. Durable on return.
 
         Raises:
             OSError: the disk is full, or the file system does not allow it; nothing has changed.
         """
-        deleted = frozenset(without)
-        kept = [key for key in list(self._by_reference.values()) if key.reference not in deleted]
-        head = _HEAD + self._record(UserKey("", _NO_USER, b""))
+        deleted = {number_of(reference) for reference in without}
+        created = self.created if self.created < float("inf") else segments.creation_time()
         fresh = self.path.with_name(f"{self.path.name}.new")
+        head = _HEAD_BODY.pack(_HEAD_MAGIC, FORMAT_VERSION, int(created * 1000))
+        first = self.record(UserKey("", _NO_USER, b""))
+        parts = head, struct.pack(">I", crc32(head)), first, *self._live(deleted)
         try:
-            segments.write_durably(fresh, b"".join((head, *(key.record for key in kept))))
+            segments.write_durably(fresh, b"".join(parts))
         except OSError:
             fresh.unlink(missing_ok=True)
             raise
         fresh.rename(self.path)
         segments.sync_directory(self.path.parent)
-        for reference in deleted:
-            if (key := self._by_reference.get(reference)) is not None:
-                self.drop(key)
-        self.is_whole = True
+        self.refresh()
 
-    def __len__(self) -> int:
-        return len(self._by_reference)
-
-    def _add(self, key: UserKey) -> None:
-        self._by_reference[key.reference] = key
-        self._of_user[key.user] = key
-
-    def _read(self, data: bytes) -> Iterator[UserKey]:
-        """Yield the keys of all intact records."""
-        self.is_whole = data[: len(_HEAD)] == _HEAD
-        position = due = len(_HEAD)
-        while (position := data.find(_MAGIC, position)) >= 0:
-            payload = _payload(data, position)
-            if payload is None:
-                position += 1
+    def _live(self, deleted: Container[int]) -> Iterator[bytes]:
+        """Yield the records to keep, sorted by number as far as they are in the file."""
+        last = 0
+        for number, offset in self._offsets:
+            if number == last or number in deleted:
                 continue
-            self.is_whole &= position == due
-            begin, position = position, position + _RECORD.size + len(payload)
-            due = position
-            key = self._unpack(payload, data[begin:position])
-            if key.reference:
-                yield key
-        self.is_whole &= due == len(data) > len(_HEAD)
-
-    def _unpack(self, payload: bytes, record: bytes) -> UserKey:
-        try:
-            packed = _open(self._master, payload)
-        except ValueError:
-            raise MasterKeyUnusable(
-                f"the keys in {self.path} were written with another master key",
-                hint="[log] master_key must name the key that the state directory was created with",
-            ) from None
-        reference, account, openid, key = msgpack.unpackb(packed, unicode_errors="surrogatepass")
-        return UserKey(reference, User(account, openid), key, record)
+            record = self._record_at(offset)
+            if record and not record.startswith(_MAGIC):
+                record = self.record(self._open_record(record))
+            if record:
+                last = number
+                yield record
+        for number, offset in self._new_offsets.items():
+            if number not in deleted:
+                yield self._record_at(offset)
+        for key in list(self._unwritten.values()):
+            if key.number not in deleted:
+                yield self.record(key)
 
 
 def joined(one: bytes, other: bytes) -> bytes:
     """Return a keyring file with the records of both files."""
-    return other if other.startswith(one) else one + other[len(_HEAD) :]
+    if other.startswith(one):
+        return other
+    version = int.from_bytes(other[8:10], "big")
+    return one + other[_HEAD.size if version == FORMAT_VERSION else _HEAD_BYTES_1 :]
 
 
-def _payload(data: bytes, position: int) -> bytes | None:
-    if len(data) - position < _RECORD.size:
-        return None
-    _, length, checksum = _RECORD.unpack_from(data, position)
-    payload = data[position + _RECORD.size : position + _RECORD.size + length]
+def _has_twice(entries: SortedMap) -> bool:
+    keys = entries.keys
+    return any(map(int.__eq__, keys, keys[1:]))
+
+
+def _end_of_record(data: memoryview, position: int) -> int:
+    """Return where the record at `position` ends, or -1 if there is no intact one."""
+    if len(data) - position < _RECORD_1.size:
+        return -1
+    magic, length, checksum = _RECORD_1.unpack_from(data, position)
+    begin = position + _RECORD_1.size
+    end = begin + length + (_INDEX.size if magic == _MAGIC else 0)
     # Zeros after the magic, as a power cut leaves them, are no record: their checksum is right.
-    intact = length > 0 and len(payload) == length and crc32(payload) == checksum
-    return payload if intact else None
+    if magic not in (_MAGIC, _MAGIC_1) or not length or end > len(data):
+        return -1
+    return end if crc32(data[begin:end]) == checksum else -1
+
+
+def _size_of_record(head: bytes) -> int:
+    magic, length, _ = _RECORD_1.unpack_from(head)
+    size: int = _RECORD_1.size + length + (_INDEX.size if magic == _MAGIC else 0)
+    return size
+
+
+def _read_all(descriptor: int) -> bytes:
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        return file.read()
+
+
+def _keep(cache: dict[T, UserKey], name: T, key: UserKey) -> None:
+    if len(cache) >= CACHED_KEYS:
+        cache.clear()
+    cache[name] = key
+
+
+def _nothing() -> None: ...
 
 
 def _seal(cipher: AESGCM, plain: bytes, bound: bytes | None = None) -> bytes:
@@ -273,72 +527,3 @@ def _open(cipher: AESGCM, sealed: bytes, bound: bytes | None = None) -> bytes:
         return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
     except (InvalidTag, ValueError):
         raise ValueError("does not decrypt: it was modified or moved") from None
-
-
-# The master key.
-
-
-def parse_master(text: str, where: str = "[log] master_key") -> bytes:
-    """Return the master key in `text`, which is 32 bytes in base64; `where` is its origin.
-
-    Raises:
-        MasterKeyUnusable: `text` is not a master key.
-    """
-    try:
-        key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise MasterKeyUnusable(
-            f"the master key in {where} is not 32 bytes in base64",
-            hint="restore it: no other key can read what users said",
-        )
-    return key
-
-
-def own_master(state_dir: Path) -> bytes:
-    """Return the state directory's own master key; create it if there is none.
-
-    Raises:
-        MasterKeyUnusable: the file does not hold a master key, or others can read it.
-    """
-    path = master_path(state_dir)
-    try:
-        return read_master(path)
-    except FileNotFoundError:
-        if segments.keyring_path(state_dir).exists():
-            raise MasterKeyUnusable(
-                f"the master key {path} is missing: without it, what users said cannot be read",
-                hint="restore it from a backup, or configure it with [log] master_key; "
-                "if it is lost, start with another state directory",
-            ) from None
-    key = secrets.token_bytes(KEY_BYTES)
-    fresh = path.with_name(f"master.{os.getpid()}.new")
-    segments.make_private_directory(state_dir)
-    segments.make_private_directory(path.parent)
-    segments.write_durably(fresh, base64.b64encode(key) + b"\n")
-    try:
-        os.link(fresh, path)  # fails if another process was faster
-    except FileExistsError:
-        key = read_master(path)
-    finally:
-        fresh.unlink()
-    segments.sync_directory(path.parent)
-    return key
-
-
-def master_path(state_dir: Path) -> Path:
-    """Return the path of the state directory's own master key."""
-    return segments.keys_directory(state_dir) / "master"
-
-
-def read_master(path: Path) -> bytes:
-    """Return the master key in the file at `path`.
-
-    Raises:
-        MasterKeyUnusable: the file does not hold a master key, or others can read it.
-        OSError: the file cannot be read.
-    """
-    if path.stat().st_mode & (stat.S_IROTH | stat.S_IRGRP):
-        raise MasterKeyUnusable(f"{path} can be read by others", hint=f"chmod 600 {path}")
-    return parse_master(path.read_text("ascii", "replace").strip(), str(path))

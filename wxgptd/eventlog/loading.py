@@ -6,6 +6,7 @@ Folding one user's events can wait until that user or a page needs the state; mo
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -18,7 +19,8 @@ from wxgptd.domain.model.values import DeliveryKey, LinkHash, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, reader, segments, state_codec
 from wxgptd.eventlog import snapshot as snapshots
-from wxgptd.eventlog.keyring import Keyring, UserKey
+from wxgptd.eventlog.columns import U64
+from wxgptd.eventlog.keyring import Keyring, UserKey, number_of
 from wxgptd.ports.record import Capture, Loaded
 
 _OPENS = (e.SessionOpened, e.SessionResumed, e.QuestionAsked, e.PushStarted)
@@ -130,9 +132,9 @@ class Index:
         self.erased: set[str] = set()
 
     @property
-    def references(self) -> Collection[str]:
-        """The references of all users."""
-        return self._users.keys()
+    def numbers(self) -> array[int]:
+        """The sorted numbers of all users' references."""
+        return array(U64, sorted(map(number_of, self._users)))
 
     @property
     def recent(self) -> list[tuple[User, e.Event]]:
@@ -220,13 +222,13 @@ class Index:
 class Found(NamedTuple):
     """The result of reading a log.
 
-    `erased` holds the references of erased users whose keys have yet to be deleted, `references`
-    those of all users, and `unreadable` the damaged snapshots.
+    `erased` holds the references of erased users whose keys have yet to be deleted, `numbers` the
+    sorted numbers of all users' references, and `unreadable` the damaged snapshots.
     """
 
     loaded: Loaded
     erased: Sequence[str]
-    references: Collection[str]
+    numbers: array[int]
     unreadable: Collection[Path]
 
 
@@ -266,7 +268,7 @@ def load(
         skipped=[f"{path.name}: {why}" for path, why in skipped.items()],
     )
     undeleted = [reference for reference in index.erased if keys.find(reference) is not None]
-    return Found(loaded, undeleted, index.references, skipped.keys())
+    return Found(loaded, undeleted, index.numbers, skipped.keys())
 
 
 def _first_needed(directory: Path, keys: Keyring) -> snapshots.Newest:

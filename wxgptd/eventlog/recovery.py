@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wxgptd.eventlog import codec, framing, log_writing, reader, segments
-from wxgptd.eventlog.disk import DISK, Reserve, is_disk_full
+from wxgptd.eventlog.disk import DISK, Reserve, is_disk_full, write_all
 from wxgptd.eventlog.keyring import Keyring
 
 
@@ -149,7 +149,7 @@ def _sync_footer(path: Path, footer: bytes, end: int) -> None:
     """Write the footer before `end` again, and sync it. It takes no space."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        _write_all(descriptor, footer, end - len(footer))
+        write_all(descriptor, footer, end - len(footer))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -195,22 +195,16 @@ def _write_in_place(path: Path, data: memoryview, footer: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         if len(data) == framing.HEADER_BYTES:
-            _write_all(descriptor, bytes(data), 0)
+            write_all(descriptor, bytes(data), 0)
         os.ftruncate(descriptor, len(data))
         try:
-            _write_all(descriptor, footer, len(data))
+            write_all(descriptor, footer, len(data))
         except OSError:
             os.ftruncate(descriptor, len(data))  # a partial footer would be damage
             raise
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_all(descriptor: int, data: bytes, offset: int) -> None:
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        data, offset = data[written:], offset + written
 
 
 def _save_tail(path: Path, offset: int, size: int) -> Trimmed:

@@ -110,7 +110,7 @@ class LogStore:
         if recovery.is_plain(self._directory):
             recovery.encrypt(self._directory, self._keys, self._bounds.bytes)
         log = loading.load(self._directory, self._keys, since)
-        self._keys.keep(log.references)
+        self._keys.keep(log.numbers)
         self._erased, self._unreadable = log.erased, list(log.unreadable)
         return log.loaded
 
@@ -141,9 +141,9 @@ class LogStore:
         )
 
     def _write_keys(self) -> None:
-        """Write the keyring, without the keys of erased users that the last run left in it."""
+        """Make all keys durable, and delete those of erased users that the last run left."""
         try:
-            self._keys.write(without=self._erased)
+            self._keys.make_durable(without=self._erased)
         except OSError as error:
             if not is_disk_full(error) or not self._keys.path.exists():
                 raise
@@ -193,8 +193,8 @@ class LogStore:
         if isinstance(events[-1][1], UserErased):
             self._keys.forget(key)  # a user who returns is a new one
             erased = key.reference
-        record = key.record if existing is None else b""
-        self._waiting[result] = self._writer.append(entries, result, record, erased)
+        new_key = key if existing is None else None
+        self._waiting[result] = self._writer.append(entries, result, new_key, erased)
         if not self._flushing:
             self._flushing = True
             self._turns.soon(self._flush)

@@ -25,7 +25,7 @@ from typing import NamedTuple, TypeVar
 from wxgptd.eventlog import codec, framing, segments
 from wxgptd.eventlog.disk import DISK, Disk, Reserve, is_disk_full
 from wxgptd.eventlog.framing import MAX_GROUP_BYTES
-from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.recovery import Ready
 from wxgptd.eventlog.workers import WORKERS, Queue, Workers
 from wxgptd.ports.record import SYNC_BOUNDS_S
@@ -40,7 +40,7 @@ class _Append(NamedTuple):
     packed: bytes
     events: int
     token: object
-    keys: bytes
+    new_key: UserKey | None
     erased: str
 
 
@@ -150,12 +150,16 @@ class Writer:
         return self._next_seq
 
     def append(
-        self, entries: list[codec.Entry], token: object, keys: bytes = b"", erased: str = ""
+        self,
+        entries: list[codec.Entry],
+        token: object,
+        new_key: UserKey | None = None,
+        erased: str = "",
     ) -> int:
         """Queue `entries` as one atomic append; return the number of the last one.
 
-        `keys` holds keyring records that must be durable before the entries, and `erased` is the
-        reference of the user whose key is deleted after them. Call this from one thread only: the
+        `new_key` is a key that must be durable before the entries, and `erased` is the reference of
+        the user whose key is deleted after them. Call this from one thread only: the
         order of the calls is the order of the log.
 
         Raises:
@@ -163,7 +167,7 @@ class Writer:
         """
         packed = codec.pack(entries)
         self._next_seq += len(entries)
-        self._pending.append(_Append(packed, len(entries), token, keys, erased))
+        self._pending.append(_Append(packed, len(entries), token, new_key, erased))
         return self._next_seq - 1
 
     def flush(self) -> None:
@@ -250,9 +254,8 @@ class Writer:
         if self._segment.size >= self._bounds.bytes or self._is_old():
             self._seal()
             self._create(self._written_seq)
-        if keys := b"".join(append.keys for append in group):
-            self._write(self._keys_file, keys)
-            self._disk.sync(self._keys_file.descriptor)
+        if new_keys := [append.new_key for append in group if append.new_key is not None]:
+            self._write_keys(new_keys)
         events = sum(append.events for append in group)
         payload = codec.join(events, [append.packed for append in group])
         self._write(
@@ -269,6 +272,13 @@ class Writer:
         self._commits = Commits(commits.groups + 1, commits.events + events, commits.sync_s + took)
         self._syncs[bisect_left(SYNC_BOUNDS_S, took)] += 1
         self._listener.on_durable([append.token for append in group])
+
+    def _write_keys(self, keys: list[UserKey]) -> None:
+        """Append keys to the keyring. Durable on return."""
+        records, begin = [self._keys.record(key) for key in keys], self._keys_file.size
+        self._write(self._keys_file, b"".join(records))
+        self._disk.sync(self._keys_file.descriptor)
+        self._keys.placed(keys, begin, records)
 
     def _is_old(self) -> bool:
         """Return whether the segment is old enough to be sealed, so that it can be dropped."""

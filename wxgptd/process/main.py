@@ -26,7 +26,7 @@ from twisted.web.resource import Resource
 
 from wxgptd import __version__, config
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import keyring
+from wxgptd.eventlog import master_key
 from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
 from wxgptd.eventlog.store import LogStore, StoreListener, StoreUnavailable, Turns
 from wxgptd.eventlog.writer import SegmentBounds
@@ -372,8 +372,8 @@ class _Process:
 def _master_key(configured: config.Config) -> bytes:
     """Return the master key of the log: the configured one, or the state directory's own."""
     if configured.log.master_key:
-        return keyring.parse_master(configured.log.master_key.reveal())
-    return keyring.own_master(configured.server.state_dir)
+        return master_key.parse_master(configured.log.master_key.reveal())
+    return master_key.own_master(configured.server.state_dir)
 
 
 def _log_full(full: bool) -> None:

@@ -22,14 +22,14 @@ def command(target: Path) -> None:
     Examples:
       wxgpt backup /var/backups/wxgptd-$(date +%F).tar.gz
     """
-    from wxgptd.eventlog import archive, keyring
+    from wxgptd.eventlog import archive, master_key
 
     state_dir = options.open_log().state_dir
     master = options.master_key(state_dir)
     contents = archive.backup(state_dir, target, master)
     users = render.counted(contents.users, "user")
     click.echo(f"{target}: events up to {contents.last_seq} of {users}, verified")
-    if not keyring.master_path(state_dir).exists():
+    if not master_key.master_path(state_dir).exists():
         click.echo(
             "note: the master key ([log] master_key) is not in the backup: keep it elsewhere",
             err=True,

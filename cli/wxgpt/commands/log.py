@@ -229,7 +229,7 @@ def import_(source: IO[bytes]) -> None:
       wxgpt log import events.ndjson
     """
     from wxgpt.log import exchange
-    from wxgptd.eventlog import keyring, log_writing, segments
+    from wxgptd.eventlog import keyring, log_writing, master_key, segments
 
     state_dir = options.load_server().state_dir
     directory = segments.log_directory(state_dir)
@@ -242,10 +242,10 @@ def import_(source: IO[bytes]) -> None:
         fresh = directory.with_name(f"{directory.name}.importing")
         shutil.rmtree(fresh, ignore_errors=True)  # left by an interrupted import
         segments.make_private_directory(fresh)
-        keys_here = (keyring.master_path(state_dir), segments.keyring_path(state_dir))
+        keys_here = (master_key.master_path(state_dir), segments.keyring_path(state_dir))
         fresh_keys = [path for path in keys_here if not path.exists()]
         try:
-            master = options.configured_master_key() or keyring.own_master(state_dir)
+            master = options.configured_master_key() or master_key.own_master(state_dir)
             keys = keyring.Keyring(segments.keyring_path(state_dir), master)
             entries = log_writing.encoded(exchange.read(source), keys)
             count = log_writing.write(fresh, entries, options.load_log().segment_size)
