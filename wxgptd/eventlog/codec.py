@@ -24,8 +24,9 @@ import msgpack
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import NO_SESSION, AccountName, AnswerUsage, OpenId, SessionId, User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog.keyring import Keyring, UserKey
+from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.upcast import upcast
+from wxgptd.eventlog.user_key import UserKey
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded, RecordedUnreadable, Unreadable
 from wxgptd.untyped import Packed
 

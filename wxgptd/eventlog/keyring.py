@@ -7,12 +7,12 @@ the reference can no longer be traced to a user, and its events can no longer be
 returns gets a new reference.
 
 All integers are big-endian. The file is a head (``WXGPTKEY``, u16 format version, u64 time of the
-first write in this format, in ms since the epoch, u32 CRC-32 of all that) followed by records: ``WXK2``, u32 length of the
-payload, u32 CRC-32 of everything after it, u64 tag, u64 number, and the payload: a 12-byte nonce
-and AES-256-GCM of the msgpack array ``[reference, account, openid, key]``. The number is that of
-the reference; the tag is a keyed digest of the user (`Keyring.tag`). With both in the clear, a key
-is found without decrypting all others, and only a few bytes per user are in memory. The first
-record has an empty reference and is used to verify the master key.
+first write in this format, in ms since the epoch, u32 CRC-32 of all that) followed by records:
+``WXK2``, u32 length of the payload, u32 CRC-32 of everything after it, u64 tag, u64 number, and the
+payload: a 12-byte nonce and AES-256-GCM of the msgpack array ``[reference, account, openid, key]``.
+The number is that of the reference; the tag is a keyed digest of the user (`Keyring.tag`). With
+both in the clear, a key is found without decrypting all others, and only a few bytes per user are
+in memory. The first record has an empty reference and is used to verify the master key.
 
 A record is durable before any event that is encrypted with its key. New records are appended; a
 deleted record is overwritten with zeros in place, which needs no space on a full disk. A start
@@ -36,16 +36,15 @@ from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 import msgpack
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import segments
 from wxgptd.eventlog.columns import SortedMap, only_in_first
 from wxgptd.eventlog.disk import write_all
-from wxgptd.eventlog.master_key import KEY_BYTES, MasterKeyUnusable
+from wxgptd.eventlog.master_key import MasterKeyUnusable
+from wxgptd.eventlog.user_key import KEY_BYTES, UserKey, number_of, seal, unseal
 
-_NONCE_BYTES = 12
 FORMAT_VERSION = 2
 _HEAD = struct.Struct(">8sHQI")
 _HEAD_BODY = struct.Struct(">8sHQ")
@@ -66,48 +65,6 @@ REWRITTEN_BYTES = 8 * 1024 * 1024
 
 COMPACTED_BYTES = 1024 * 1024
 """A start rewrites the file if deleted records take up this much, and half of it."""
-
-
-class UserKey:
-    """Encrypts and decrypts the personal fields of one user's events."""
-
-    __slots__ = ("_cipher", "key", "number", "reference", "user")
-
-    def __init__(self, reference: str, user: User, key: bytes) -> None:
-        self.reference = reference
-        self.number = number_of(reference)
-        self.user = user
-        self.key = key
-        self._cipher: AESGCM | None = None
-
-    def seal(self, plain: bytes, bound: bytes | None = None) -> bytes:
-        """Return `plain` encrypted, preceded by a fresh nonce.
-
-        To decrypt it, `open` needs the same `bound` (associated data, NIST SP 800-38D).
-        """
-        return _seal(self._aead(), plain, bound)
-
-    def open(self, sealed: bytes, bound: bytes | None = None) -> bytes:
-        """Decrypt what `seal` returned.
-
-        Raises:
-            ValueError: `sealed` does not come from `seal`, or was bound to something else.
-        """
-        return _open(self._aead(), sealed, bound)
-
-    def _aead(self) -> AESGCM:
-        if self._cipher is None:
-            self._cipher = AESGCM(self.key)
-        return self._cipher
-
-
-def number_of(reference: str) -> int:
-    """Return the random number in a reference; 0 if the reference is empty.
-
-    Raises:
-        ValueError: it is not a reference.
-    """
-    return int(reference[-16:], 16) if reference else 0
 
 
 class _Found(NamedTuple):
@@ -237,7 +194,7 @@ class Keyring:
     def _open_record(self, record: bytes) -> UserKey:
         head = _RECORD if record.startswith(_MAGIC) else _RECORD_1
         try:
-            packed = _open(self._master, record[head.size :])
+            packed = unseal(self._master, record[head.size :])
         except ValueError:
             raise MasterKeyUnusable(
                 f"the keys in {self.path} were written with another master key",
@@ -331,7 +288,7 @@ class Keyring:
         user = key.user
         fields = (key.reference, user.account, user.openid, key.key)
         packed: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
-        payload = _seal(self._master, packed)
+        payload = seal(self._master, packed)
         index = _INDEX.pack(self.tag(user), key.number)
         return _RECORD_1.pack(_MAGIC, len(payload), crc32(payload, crc32(index))) + index + payload
 
@@ -394,7 +351,7 @@ class Keyring:
 
     def seal(self, plain: bytes) -> bytes:
         """Return `plain` encrypted with the master key, for data that belongs to no single user."""
-        return _seal(self._master, plain)
+        return seal(self._master, plain)
 
     def open(self, sealed: bytes) -> bytes:
         """Decrypt what `seal` returned.
@@ -402,7 +359,7 @@ class Keyring:
         Raises:
             ValueError: `sealed` does not come from `seal`.
         """
-        return _open(self._master, sealed)
+        return unseal(self._master, sealed)
 
     # Writing the file.
 
@@ -515,15 +472,3 @@ def _keep(cache: dict[T, UserKey], name: T, key: UserKey) -> None:
 
 
 def _nothing() -> None: ...
-
-
-def _seal(cipher: AESGCM, plain: bytes, bound: bytes | None = None) -> bytes:
-    nonce = os.urandom(_NONCE_BYTES)
-    return nonce + cipher.encrypt(nonce, plain, bound)
-
-
-def _open(cipher: AESGCM, sealed: bytes, bound: bytes | None = None) -> bytes:
-    try:
-        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
-    except (InvalidTag, ValueError):
-        raise ValueError("does not decrypt: it was modified or moved") from None

@@ -20,7 +20,8 @@ from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, reader, segments, state_codec
 from wxgptd.eventlog import snapshot as snapshots
 from wxgptd.eventlog.columns import U64
-from wxgptd.eventlog.keyring import Keyring, UserKey, number_of
+from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.user_key import UserKey, number_of
 from wxgptd.ports.record import Capture, Loaded
 
 _OPENS = (e.SessionOpened, e.SessionResumed, e.QuestionAsked, e.PushStarted)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
-
-KEY_BYTES = 32
+from wxgptd.eventlog.user_key import KEY_BYTES
 
 
 class MasterKeyUnusable(WxgptError):

@@ -26,7 +26,8 @@ import msgpack
 from wxgptd.domain.model.state import UserState
 from wxgptd.eventlog import codec, framing, segments, state_codec
 from wxgptd.eventlog.disk import DISK, Disk
-from wxgptd.eventlog.keyring import Keyring, UserKey
+from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.user_key import UserKey
 
 MAGIC = b"WXGPTSNP"
 FORMAT_VERSION = 2

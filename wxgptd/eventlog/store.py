@@ -26,7 +26,8 @@ from wxgptd.eventlog import (
     verifying,
 )
 from wxgptd.eventlog.disk import is_disk_full
-from wxgptd.eventlog.keyring import Keyring, UserKey
+from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.user_key import UserKey
 from wxgptd.eventlog.writer import Listener, SegmentBounds, System, Writer
 from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
 from wxgptd.ports.store import InSession

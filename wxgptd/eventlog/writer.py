@@ -25,8 +25,9 @@ from typing import NamedTuple, TypeVar
 from wxgptd.eventlog import codec, framing, segments
 from wxgptd.eventlog.disk import DISK, Disk, Reserve, is_disk_full
 from wxgptd.eventlog.framing import MAX_GROUP_BYTES
-from wxgptd.eventlog.keyring import Keyring, UserKey
+from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.recovery import Ready
+from wxgptd.eventlog.user_key import UserKey
 from wxgptd.eventlog.workers import WORKERS, Queue, Workers
 from wxgptd.ports.record import SYNC_BOUNDS_S
 
