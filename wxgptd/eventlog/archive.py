@@ -27,6 +27,7 @@ from typing import IO, NamedTuple
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import (
     framing,
+    key_file,
     keyring,
     loading,
     log_writing,
@@ -167,7 +168,7 @@ def _contents(state_dir: Path) -> Iterator[tuple[str, bytes]]:
             yield f"{LOG}/{path.name}", bytes(data[:end])
     # Include the keys added while we read, and those deleted: the data we have read needs both.
     after = ring.read_bytes() if ring.exists() else b""
-    yield f"{KEYS}/{ring.name}", keyring.joined(before, after)
+    yield f"{KEYS}/{ring.name}", key_file.joined(before, after)
     for name in ("links", "master"):  # not the short-lived keys
         path = segments.keys_directory(state_dir) / name
         if path.exists():

@@ -47,6 +47,10 @@ class SortedMap:
                 self._values[at] = 0
             at += 1
 
+    def has_twice(self) -> bool:
+        """Return whether any key has several entries."""
+        return any(map(int.__eq__, self.keys, self.keys[1:]))
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield the entries, sorted by key."""
         for key, value in zip(self.keys, self._values, strict=True):

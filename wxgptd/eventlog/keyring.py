@@ -1,61 +1,42 @@
 """The users' encryption keys, stored apart from the log: deleting a key erases its user.
 
 Each user has a key of their own and a *reference*: the account and a random number, which is all
-that the log reveals about the user's identity. The keyring is one file, which holds the account,
-the OpenID and the key for each reference, encrypted with the master key. Once a record is deleted,
-the reference can no longer be traced to a user, and its events can no longer be read; a user who
-returns gets a new reference.
-
-All integers are big-endian. The file is a head (``WXGPTKEY``, u16 format version, u64 time of the
-first write in this format, in ms since the epoch, u32 CRC-32 of all that) followed by records:
-``WXK2``, u32 length of the payload, u32 CRC-32 of everything after it, u64 tag, u64 number, and the
-payload: a 12-byte nonce and AES-256-GCM of the msgpack array ``[reference, account, openid, key]``.
-The number is that of the reference; the tag is a keyed digest of the user (`Keyring.tag`). With
-both in the clear, a key is found without decrypting all others, and only a few bytes per user are
-in memory. The first record has an empty reference and is used to verify the master key.
+that the log reveals about the user's identity. The keyring is one file (`key_file`), which holds
+the account, the OpenID and the key for each reference, encrypted with the master key. Once a record
+is deleted, the reference can no longer be traced to a user, and its events can no longer be read; a
+user who returns gets a new reference.
 
 A record is durable before any event that is encrypted with its key. New records are appended; a
 deleted record is overwritten with zeros in place, which needs no space on a full disk. A start
 writes the end of the file once more, because its last records may never have been synced.
-
-**Format 1** has no time, no tags and no numbers: ``WXKY``, u32 length, u32 CRC-32 of the payload,
-payload. Such records are decrypted when the file is read, and rewritten at the next start.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-import struct
 import weakref
 from array import array
 from collections.abc import Container, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple, TypeVar
-from zlib import crc32
+from typing import TypeVar
 
 import msgpack
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from wxgptd.domain.model.values import AccountName, OpenId, User
-from wxgptd.eventlog import segments
+from wxgptd.eventlog import key_file, segments
 from wxgptd.eventlog.columns import SortedMap, only_in_first
 from wxgptd.eventlog.disk import write_all
 from wxgptd.eventlog.master_key import MasterKeyUnusable
 from wxgptd.eventlog.user_key import KEY_BYTES, UserKey, number_of, seal, unseal
 
-FORMAT_VERSION = 2
-_HEAD = struct.Struct(">8sHQI")
-_HEAD_BODY = struct.Struct(">8sHQ")
-_HEAD_MAGIC = b"WXGPTKEY"
-_HEAD_BYTES_1 = 10
-_MAGIC, _MAGIC_1, _COMMON_MAGIC = b"WXK2", b"WXKY", b"WXK"
-_RECORD = struct.Struct(">4sIIQQ")
-_INDEX = struct.Struct(">QQ")
-_RECORD_1 = struct.Struct(">4sII")
 T = TypeVar("T")
 _NO_USER = User(AccountName(""), OpenId(""))
+
+USUAL_RECORD_BYTES = 512
+"""Longer records take a second read."""
 
 CACHED_KEYS = 4_096
 """At most this many keys that were read from the file are in memory."""
@@ -65,15 +46,6 @@ REWRITTEN_BYTES = 8 * 1024 * 1024
 
 COMPACTED_BYTES = 1024 * 1024
 """A start rewrites the file if deleted records take up this much, and half of it."""
-
-
-class _Found(NamedTuple):
-    """A record in the file."""
-
-    offset: int
-    size: int
-    tag: int
-    number: int
 
 
 class Keyring:
@@ -136,65 +108,25 @@ class Keyring:
         numbers: list[int] = []
         tags: list[int] = []
         offsets: list[int] = []
-        for offset, _, tag, number in self._records(data):
+        scan, is_verified = key_file.Scan(data), False
+        for record in scan:
+            tag, number = record.tag, record.number
+            if not number or not is_verified:
+                key = self._decrypted(record.payload)
+                tag, number, is_verified = self.tag(key.user), key.number, True
             if number:
                 numbers.append(number)
                 tags.append(tag)
-                offsets.append(offset)
+                offsets.append(record.offset)
+        self.is_whole, self.created = scan.is_whole and is_verified, scan.created
+        self._deleted_bytes = scan.deleted_bytes
         self._offsets = SortedMap(numbers, offsets)
         self._by_tag = SortedMap(tags, offsets)
-        self._count = len(set(numbers)) if _has_twice(self._offsets) else len(numbers)
+        self._count = len(set(numbers)) if self._offsets.has_twice() else len(numbers)
 
-    def _records(self, data: bytes) -> Iterator[_Found]:
-        """Yield all intact records, and set what else is known about the file.
-
-        Raises:
-            MasterKeyUnusable: the first one was written with another master key.
-        """
-        size, is_verified = len(data), False
-        position = self._read_head(data)
-        self.is_whole = position == _HEAD.size
-        view = memoryview(data)
-        while position < size:
-            end = _end_of_record(view, position)
-            if end < 0:
-                position = self._skip(data, position)
-                continue
-            if view[position : position + 4] == _MAGIC:
-                tag, number = _INDEX.unpack_from(view, position + _RECORD_1.size)
-                if not is_verified:
-                    self._open_record(data[position:end])
-                    is_verified = True
-            else:
-                self.is_whole = False
-                key = self._open_record(data[position:end])
-                tag, number, is_verified = self.tag(key.user), key.number, True
-            yield _Found(position, end - position, tag, number)
-            position = end
-        self.is_whole &= is_verified
-
-    def _read_head(self, data: bytes) -> int:
-        """Return where the records begin."""
-        if len(data) >= _HEAD.size and data.startswith(_HEAD_MAGIC):
-            _, version, created_ms, checksum = _HEAD.unpack_from(data)
-            if version == FORMAT_VERSION and checksum == crc32(data[: _HEAD_BODY.size]):
-                self.created = created_ms / 1000
-                return _HEAD.size
-        return _HEAD_BYTES_1
-
-    def _skip(self, data: bytes, position: int) -> int:
-        """Return where the next record may begin after `position`, where none does."""
-        due = data.find(_COMMON_MAGIC, position + 1)
-        due = due if due >= 0 else len(data)
-        if any(data[position:due]):
-            self.is_whole = False  # not just a deleted record
-        self._deleted_bytes += due - position
-        return due
-
-    def _open_record(self, record: bytes) -> UserKey:
-        head = _RECORD if record.startswith(_MAGIC) else _RECORD_1
+    def _decrypted(self, payload: bytes) -> UserKey:
         try:
-            packed = unseal(self._master, record[head.size :])
+            packed = unseal(self._master, payload)
         except ValueError:
             raise MasterKeyUnusable(
                 f"the keys in {self.path} were written with another master key",
@@ -251,18 +183,14 @@ class Keyring:
         record = self._record_at(offset)
         if not record:
             return None
-        key = self._open_record(record)
+        key = self._decrypted(key_file.payload_of(record))
         _keep(self._cache, key.number, key)
         return key
 
     def _record_at(self, offset: int) -> bytes:
-        head = os.pread(self._file, 512, offset)
-        if not head.startswith(_COMMON_MAGIC):
-            return b""
-        size = _size_of_record(head)
-        if size > len(head):
-            head = os.pread(self._file, size, offset)
-        return head[:size]
+        beginning = os.pread(self._file, USUAL_RECORD_BYTES, offset)
+        size = key_file.size_of(beginning)
+        return beginning[:size] if size <= len(beginning) else os.pread(self._file, size, offset)
 
     def missing(self, numbers: array[int]) -> set[int]:
         """Return those of the sorted `numbers` that have no key."""
@@ -288,9 +216,7 @@ class Keyring:
         user = key.user
         fields = (key.reference, user.account, user.openid, key.key)
         packed: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
-        payload = seal(self._master, packed)
-        index = _INDEX.pack(self.tag(user), key.number)
-        return _RECORD_1.pack(_MAGIC, len(payload), crc32(payload, crc32(index))) + index + payload
+        return key_file.pack_record(self.tag(user), key.number, seal(self._master, packed))
 
     def placed(self, keys: Iterable[UserKey], offset: int, records: Iterable[bytes]) -> None:
         """Note that `records`, those of `keys`, were written to the file, starting at `offset`."""
@@ -396,11 +322,10 @@ class Keyring:
         deleted = {number_of(reference) for reference in without}
         created = self.created if self.created < float("inf") else segments.creation_time()
         fresh = self.path.with_name(f"{self.path.name}.new")
-        head = _HEAD_BODY.pack(_HEAD_MAGIC, FORMAT_VERSION, int(created * 1000))
         first = self.record(UserKey("", _NO_USER, b""))
-        parts = head, struct.pack(">I", crc32(head)), first, *self._live(deleted)
+        data = b"".join((key_file.pack_head(created), first, *self._live(deleted)))
         try:
-            segments.write_durably(fresh, b"".join(parts))
+            segments.write_durably(fresh, data)
         except OSError:
             fresh.unlink(missing_ok=True)
             raise
@@ -415,8 +340,8 @@ class Keyring:
             if number == last or number in deleted:
                 continue
             record = self._record_at(offset)
-            if record and not record.startswith(_MAGIC):
-                record = self.record(self._open_record(record))
+            if record and not key_file.is_current(record):
+                record = self.record(self._decrypted(key_file.payload_of(record)))
             if record:
                 last = number
                 yield record
@@ -426,38 +351,6 @@ class Keyring:
         for key in list(self._unwritten.values()):
             if key.number not in deleted:
                 yield self.record(key)
-
-
-def joined(one: bytes, other: bytes) -> bytes:
-    """Return a keyring file with the records of both files."""
-    if other.startswith(one):
-        return other
-    version = int.from_bytes(other[8:10], "big")
-    return one + other[_HEAD.size if version == FORMAT_VERSION else _HEAD_BYTES_1 :]
-
-
-def _has_twice(entries: SortedMap) -> bool:
-    keys = entries.keys
-    return any(map(int.__eq__, keys, keys[1:]))
-
-
-def _end_of_record(data: memoryview, position: int) -> int:
-    """Return where the record at `position` ends, or -1 if there is no intact one."""
-    if len(data) - position < _RECORD_1.size:
-        return -1
-    magic, length, checksum = _RECORD_1.unpack_from(data, position)
-    begin = position + _RECORD_1.size
-    end = begin + length + (_INDEX.size if magic == _MAGIC else 0)
-    # Zeros after the magic, as a power cut leaves them, are no record: their checksum is right.
-    if magic not in (_MAGIC, _MAGIC_1) or not length or end > len(data):
-        return -1
-    return end if crc32(data[begin:end]) == checksum else -1
-
-
-def _size_of_record(head: bytes) -> int:
-    magic, length, _ = _RECORD_1.unpack_from(head)
-    size: int = _RECORD_1.size + length + (_INDEX.size if magic == _MAGIC else 0)
-    return size
 
 
 def _read_all(descriptor: int) -> bytes:
