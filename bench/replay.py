@@ -54,8 +54,9 @@ from wxgptd.eventlog import codec, framing, loading, reader, segments, snapshot
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.store import LogStore, StoreListener, Turns
 from wxgptd.ports.record import Capture
+from wxgptd.service.state.earlier_links import EarlierLinks
 from wxgptd.service.state.journal import Journal
-from wxgptd.service.state.projections import LinkIndex, ModelCalibration, OpenSessions
+from wxgptd.service.state.projections import ModelCalibration, OpenSessions
 from wxgptd.service.state.timeouts import DeliberateTimeouts
 
 GROUP = 32
@@ -187,7 +188,7 @@ def started(state_dir: Path, now: float) -> tuple[Journal, LogStore, int]:
         StoreListener(print, print),
     )
     timeouts = DeliberateTimeouts(None, lambda: None)
-    projections = (LinkIndex(7 * 86_400.0), OpenSessions(), timeouts, ModelCalibration())
+    projections = (EarlierLinks(7 * 86_400.0, 0.0), OpenSessions(), timeouts, ModelCalibration())
     journal = Journal(store, projections, print)
     loaded = store.load(journal.since(now))
     journal.load(loaded, now)

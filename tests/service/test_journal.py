@@ -14,7 +14,7 @@ from wxgptd.domain.model.values import User
 from wxgptd.eventlog import codec, framing, loading
 from wxgptd.eventlog.framing import Header
 from wxgptd.service.state.journal import MANY_EVENTS, RECENTLY_S, Entry, Journal
-from wxgptd.service.state.projections import LinkIndex, OpenSessions
+from wxgptd.service.state.projections import OpenSessions
 
 USERS = st.lists(st.sampled_from([ALICE, BOB]), min_size=60, max_size=60)
 
@@ -24,31 +24,27 @@ class Service:
 
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
-        self.links, self.sessions = LinkIndex(7 * 86_400.0), OpenSessions()
-        self.journal = Journal(store, (self.links, self.sessions), print)
+        self.sessions = OpenSessions()
+        self.journal = Journal(store, (self.sessions,), print)
 
     def load(self, now: float):
         self.journal.load(self.store.load(self.journal.since(now)), now)
         return self
 
     def state(self):
-        """Return all states, the target of each live link, and the users with a session.
-
-        The index may also contain dead links; the state decides which links are live.
-        """
+        """Return all states, and the users with a session."""
         states = {user: self.journal.state(user) for user in (ALICE, BOB)}
-        live_links = [link for state in states.values() for link, _, _ in state.links(0.0)]
-        return states, {link: self.links._targets[link] for link in live_links}, set(self.sessions)
+        return states, set(self.sessions)
 
 
-def test_a_cleared_link_is_dead_whether_or_not_it_is_indexed():
+def test_a_cleared_link_is_dead():
     commands = [
         (receive("/chatgpt 为什么？", "m0"), 0.0),
         (receive("/clear", "m1"), 0.0),
     ]
     store, live, now = record_all(commands, [ALICE] * 2, snapshot_after=1)
-    states, live_links, _ = Service(store).load(now).state()
-    assert live.state()[1] == live_links == {}
+    states, _ = Service(store).load(now).state()
+    assert list(states[ALICE].links(0.0)) == list(live.journal.state(ALICE).links(0.0)) == []
     assert states[ALICE].past
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from tests.support.builders import ALICE, BOB, History, asked, link, opened
 from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import EMPTY
 from wxgptd.domain.model.values import Policy
-from wxgptd.service.state.projections import LinkIndex, OpenSessions
+from wxgptd.service.state.earlier_links import EarlierLinks
+from wxgptd.service.state.projections import OpenSessions
 
 
 def observed(projection, user, history: History):
     from wxgptd.domain.evolve import evolve
-    from wxgptd.domain.model.state import EMPTY
 
     state = EMPTY
     for event in history.events:
@@ -19,12 +21,27 @@ def observed(projection, user, history: History):
     return projection
 
 
-def test_a_link_leads_to_its_answer_until_it_expires():
-    index = observed(LinkIndex(ttl_s=100.0), ALICE, asked("q1", at=5.0))
-    assert index.find(link("q1"), 105.0).question == "q1"
-    assert index.find(link("q1"), 105.1) is None
+def test_an_earlier_link_is_found_until_it_expires():
+    index = EarlierLinks(ttl_s=100.0, until=6.0)
+    for name, at in (("q1", 5.0), ("q2", 6.0)):
+        index.replay(ALICE, asked(name, at=at).events[-1])
+    assert index.find(link("q1")) == ALICE
+    assert index.find(link("q2")) is None, "it leads to its user"
+    index.forget_expired(105.0)
+    assert index.find(link("q1")) == ALICE
     index.forget_expired(105.1)
-    assert index.find(link("q1"), 5.0) is None
+    assert index.find(link("q1")) is None
+
+
+def test_an_erased_users_earlier_links_are_dropped():
+    index = EarlierLinks(ttl_s=100.0, until=6.0)
+    index.on_link(ALICE, link("q1"), "q1", 1.0)
+    index.on_link(BOB, link("q2"), "q2", 2.0)
+    index.on_event(ALICE, e.UserErased(at=3.0), EMPTY)
+    assert index.find(link("q1")) is None
+    assert index.find(link("q2")) == BOB
+    index.forget_expired(1_000.0)
+    assert index.find(link("q2")) is None
 
 
 def test_sessions_are_due_in_order_of_expiry_whatever_their_ttl():

@@ -30,6 +30,7 @@ class MemoryStore:
         self.refuses_snapshots: Exception | None = None
         self.stalled = False
         self.is_full = False
+        self.located_since = 0.0
         self.broken: Exception | None = None
 
     def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
@@ -111,6 +112,13 @@ class MemoryStore:
 
     def retain(self, before: float, most_bytes: int) -> RetentionResult:
         return RetentionResult(0, 0, 0)
+
+    def tag(self, user: User) -> int:
+        return self.keys.tag(user)
+
+    def tagged(self, tag: int) -> User | None:
+        key = self.keys.tagged(tag)
+        return key.user if key is not None else None
 
     def figures(self) -> StoreFigures:
         return StoreFigures(

@@ -40,6 +40,7 @@ from wxgptd.wechat import crypto
 
 WALL = 1_700_000_000.0
 STEP_S = 0.05
+LINK_KEY = b"k" * 32
 TOKEN = "storytoken"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 APP_ID = "wx0123456789abcdef"
@@ -151,7 +152,7 @@ class Story:
                 http_through=self.through_proxy,
                 threads=Threads(self._in_thread, self._in_thread, self._in_thread),
                 max_running=self.max_running,
-                link_key=b"k" * 32,
+                link_key=LINK_KEY,
                 short_lived_keys=self.short_lived_keys,
                 config_path=Path("/nowhere/wxgptd.toml"),
                 reread=lambda: self.config,
@@ -323,6 +324,16 @@ class _Handle:
 
     def retain(self, before: float, most_bytes: int) -> RetentionResult:
         return self._store.retain(before, most_bytes)
+
+    def tag(self, user: User) -> int:
+        return self._store.tag(user)
+
+    def tagged(self, tag: int) -> User | None:
+        return self._store.tagged(tag)
+
+    @property
+    def located_since(self) -> float:
+        return self._store.located_since
 
     def figures(self) -> StoreFigures:
         return self._store.figures()

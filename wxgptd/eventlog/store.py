@@ -205,6 +205,20 @@ class LogStore:
         if self._writer is not None:
             self._writer.flush()
 
+    def tag(self, user: User) -> int:
+        """Return a number of 64 bits that leads back to `user`, and reveals nothing else."""
+        return self._keys.tag(user)
+
+    def tagged(self, tag: int) -> User | None:
+        """Return the user with that tag, or None if there is none."""
+        key = self._keys.tagged(tag)
+        return key.user if key is not None else None
+
+    @property
+    def located_since(self) -> float:
+        """Since when links lead to their user by tag; infinite if none does so far."""
+        return self._keys.created
+
     def figures(self) -> StoreFigures:
         """Return the counts since startup."""
         if self._writer is None:

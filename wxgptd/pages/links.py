@@ -1,9 +1,13 @@
 """Links to pages: capabilities that are unguessable and never stored. Pure.
 
 The page cannot know who opens it (a personal account has no OAuth), so the link itself grants the
-right to read. A token is 128 bits of HMAC-SHA-256 over the delivery, under a key that never
-leaves the state directory. The same link can therefore be regenerated after a restart, although
-the log holds only its hash.
+right to read. A token has two halves of 64 bits. The first is HMAC-SHA-256 over the delivery, under
+a key that never leaves the state directory; the second is the user's tag (`eventlog.keyring`),
+masked with another HMAC, of the first half. So the same link can be regenerated after a restart,
+although the log holds only its hash, and leads to its user without an index of all links. Only the
+hash decides whether a link is valid.
+
+Earlier versions made tokens that lead to no user: 128 bits of HMAC over the delivery.
 """
 
 from __future__ import annotations
@@ -12,19 +16,45 @@ import base64
 import hmac
 import re
 from hashlib import sha256
+from operator import xor
 
 from wxgptd.domain.model.values import DeliveryKey, LinkHash, User
 
 KEY_BYTES = 32
 _TOKEN_BYTES = 16
+_HALF_BYTES = 8
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
-def make_token(key: bytes, user: User, delivery: DeliveryKey) -> str:
-    """Return the token of the page for `delivery`."""
-    message = f"{user.account}\0{user.openid}\0{delivery}".encode("utf-8", "surrogatepass")
-    digest = hmac.digest(key, message, sha256)
-    return base64.urlsafe_b64encode(digest[:_TOKEN_BYTES]).rstrip(b"=").decode("ascii")
+def make_token(key: bytes, tag: int, user: User, delivery: DeliveryKey) -> str:
+    """Return the token of the page for `delivery`; `tag` is its user's."""
+    half = hmac.digest(key, b"\1" + _name(user, delivery), sha256)[:_HALF_BYTES]
+    return _text(half + _masked(key, half, tag.to_bytes(_HALF_BYTES, "big")))
+
+
+def make_earlier_token(key: bytes, user: User, delivery: DeliveryKey) -> str:
+    """Return the token that earlier versions made, which leads to no user."""
+    return _text(hmac.digest(key, _name(user, delivery), sha256)[:_TOKEN_BYTES])
+
+
+def tag_in(key: bytes, token: str) -> int:
+    """Return the tag of the user to whom `token` leads; any number if the token is not ours."""
+    data = base64.urlsafe_b64decode(f"{token}==")
+    half, masked = data[:_HALF_BYTES], data[_HALF_BYTES:]
+    return int.from_bytes(_masked(key, half, masked), "big")
+
+
+def _name(user: User, delivery: DeliveryKey) -> bytes:
+    return f"{user.account}\0{user.openid}\0{delivery}".encode("utf-8", "surrogatepass")
+
+
+def _masked(key: bytes, half: bytes, tag: bytes) -> bytes:
+    mask = hmac.digest(key, b"\2" + half, sha256)
+    return bytes(map(xor, tag, mask))
+
+
+def _text(token: bytes) -> str:
+    return base64.urlsafe_b64encode(token).rstrip(b"=").decode("ascii")
 
 
 def hash_token(token: str) -> LinkHash:
@@ -35,7 +65,7 @@ def hash_token(token: str) -> LinkHash:
 def make_confirmation(key: bytes, token: str) -> str:
     """Return the value that proves that a form came from the page of `token`."""
     digest = hmac.digest(key, f"confirmed\0{token}".encode("ascii", "replace"), sha256)
-    return base64.urlsafe_b64encode(digest[:_TOKEN_BYTES]).rstrip(b"=").decode("ascii")
+    return _text(digest[:_TOKEN_BYTES])
 
 
 def instance_name(key: bytes) -> str:

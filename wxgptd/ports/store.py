@@ -30,6 +30,19 @@ class EventStore(Protocol):
         """Return what startup needs; `since` maps kinds of recent events to their earliest time."""
         ...
 
+    def tag(self, user: User) -> int:
+        """Return a number of 64 bits that leads back to `user`, and reveals nothing else."""
+        ...
+
+    def tagged(self, tag: int) -> User | None:
+        """Return the user with that tag, or None if there is none."""
+        ...
+
+    @property
+    def located_since(self) -> float:
+        """Since when links lead to their user by tag; infinite if none does so far."""
+        ...
+
     def figures(self) -> StoreFigures:
         """Return the counts since the start."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from hashlib import sha256
 from random import Random
@@ -17,7 +17,10 @@ from wxgptd.domain.model.reply_window import WECHAT_PATIENCE_S
 from wxgptd.domain.model.values import (
     AccountName,
     AssistantName,
+    DeliveryKey,
+    LinkHash,
     SessionId,
+    User,
 )
 from wxgptd.domain.replies import taps, texts
 from wxgptd.llm import parameters, wire
@@ -25,6 +28,7 @@ from wxgptd.llm.client import Model, key_headers
 from wxgptd.llm.probing import Endpoints
 from wxgptd.llm.server import Server
 from wxgptd.pages import links
+from wxgptd.ports.store import EventStore
 from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.environment import Environment
 from wxgptd.service.state.metrics import Metrics
@@ -228,11 +232,20 @@ def session_ids() -> Callable[[], SessionId]:
     return lambda: SessionId(f"{source.getrandbits(40):010x}")
 
 
-def made_links(config: cfg.Config, key: bytes) -> Links:
+def made_links(config: cfg.Config, key: bytes, store: EventStore) -> Links:
     """Return the functions that build links."""
     url = config.server.public_url
+
+    def token(user: User, delivery: DeliveryKey, issued: Collection[LinkHash]) -> str:
+        made = links.make_token(key, store.tag(user), user, delivery)
+        if issued and links.hash_token(made) not in issued:
+            earlier = links.make_earlier_token(key, user, delivery)
+            return earlier if links.hash_token(earlier) in issued else made
+        return made
+
     return Links(
-        token=partial(links.make_token, key),
+        token=token,
+        user=lambda token: store.tagged(links.tag_in(key, token)),
         hash=links.hash_token,
         answer=partial(links.answer_url, url),
         history=partial(links.history_url, url),

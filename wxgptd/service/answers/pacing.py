@@ -53,6 +53,6 @@ class Pacing:
             return 0
         now = self.event_clock.now()
         left_s = reply_window.time_left(window, now, may_wait=self.may_wait(user.account, now))
-        link = self.links.answer(self.links.token(user, question))
+        link = self.links.answer(self.links.token(user, question, ()))
         room = wording.room(self.settings.texts, link)
         return self.pace(model).chars_in(left_s - self.settings.reply_margin_s, room)

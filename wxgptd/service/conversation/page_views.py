@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -10,27 +11,74 @@ from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.session import Pending, Question
 from wxgptd.domain.model.state import UserState
-from wxgptd.domain.model.values import CloseReason, LinkHash, User
+from wxgptd.domain.model.values import CloseReason, DeliveryKey, LinkHash, User
 from wxgptd.ports.pages import AnswerView, Progress
 from wxgptd.service.answers.inflight import Flight, InFlight
 from wxgptd.service.conversation.histories import Standing, UserHistory, asked, standing
+from wxgptd.service.state.earlier_links import EarlierLinks
 from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
-from wxgptd.service.state.projections import LinkIndex, Target
 from wxgptd.service.state.settings import Links, Settings
+
+CACHED_TARGETS = 10_000
+"""At most this many links that were opened lately are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The target of a link: the answer to `question`, or the user's history if it is empty."""
+
+    user: User
+    question: DeliveryKey
+    issued_at: float
 
 
 class Tokens:
-    """Resolves the tokens of links."""
+    """Resolves the tokens of links.
 
-    def __init__(self, index: LinkIndex, links: Links, event_clock: EventClock) -> None:
-        self._index = index
+    Whether a link is still valid depends on its user's state: it dies when its session is cleared
+    with `/clear` (a history link, when any session is), and when its user is erased.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        earlier: EarlierLinks,
+        links: Links,
+        settings: Settings,
+        event_clock: EventClock,
+    ) -> None:
+        self._journal = journal
+        self._earlier = earlier
         self._links = links
+        self._settings = settings
         self._event_clock = event_clock
+        self._targets: dict[str, Target] = {}
 
     def find(self, token: str) -> Target | None:
         """Return what the link with `token` leads to, or None."""
-        return self._index.find(self.hash(token), self._event_clock.now())
+        target = self._targets.get(token) or self._search(token)
+        if target is None:
+            return None
+        is_expired = self._event_clock.now() - target.issued_at > self._settings.link_ttl_s
+        return None if is_expired else target
+
+    def _search(self, token: str) -> Target | None:
+        link = self.hash(token)
+        user = self._links.user(token) or self._earlier.find(link)
+        if user is None:
+            return None
+        for other, question, issued_at in self._journal.state(user).links(0.0):
+            if other == link:
+                if len(self._targets) >= CACHED_TARGETS:
+                    self._targets.clear()
+                self._targets[token] = Target(user, question, issued_at)
+                return self._targets[token]
+        return None
+
+    def forget(self) -> None:
+        """Forget all targets: a user has been erased."""
+        self._targets.clear()
 
     def hash(self, token: str) -> LinkHash:
         """Return the hash of a token, which identifies the link in the state and the log."""

@@ -84,7 +84,7 @@ class Receiving:
             message=message,
             policy=policy,
             fresh_session=self._fresh.session(),
-            link=links.hash(links.token(user, delivery)),
+            link=links.hash(links.token(user, delivery, ())),
             day_began_at=day_began_at,
             day_ends_at=day_ends_at,
             moderated=across.moderation.objects(_question_content(message, state, held)),

@@ -46,7 +46,9 @@ class Replying:
             return
         settings, policy = self._settings, self._settings.account(user).policy
         reminder = self._reminder(user, state.reminder(at, policy.link_ttl_s))
-        room = wording.room(settings.texts, self._link(user, window.question))
+        room = wording.room(
+            settings.texts, self._links.answer(self._links.token(user, window.question, ()))
+        )
         flight = self._flights.find(user, window.question)
         self._journal.record(
             user,
@@ -69,21 +71,22 @@ class Replying:
         reply = window.reply
         link = ""
         if reply.notice == Notice.HISTORY:
-            link = self._links.history(self._links.token(user, delivery))
-        elif reply.question:
-            link = self._link(user, reply.question)
+            issued = [link for link, _ in state.history_links]
+            link = self._links.history(self._links.token(user, delivery, issued))
         question = state.question(reply.question) if reply.question else None
+        if question is not None:
+            link = self._link(user, question)
         context = self._settings.reply_context(user)
         reminded = state.find(reply.reminder) if reply.reminder else None
         reminder = self._reminder(user, reminded[1] if reminded is not None else None)
         text = wording.render(reply, question, link, self._settings.texts, context, reminder)
         return self._journal.committed().addCallback(lambda _: Say(text))
 
-    def _link(self, user: User, question: DeliveryKey) -> str:
-        return self._links.answer(self._links.token(user, question))
+    def _link(self, user: User, question: Question) -> str:
+        return self._links.answer(self._links.token(user, question.delivery, (question.link,)))
 
     def _reminder(self, user: User, unseen: Question | None) -> str:
         """Return the reminder of an unseen answer, or "" if there is none."""
         if unseen is None:
             return ""
-        return wording.reminder(unseen, self._link(user, unseen.delivery), self._settings.texts)
+        return wording.reminder(unseen, self._link(user, unseen), self._settings.texts)

@@ -6,9 +6,8 @@ their notes in the snapshot, and from the recent events after it.
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import ClassVar, Protocol
 
@@ -79,68 +78,6 @@ class Projection:
 
     def restore(self, notes: Notes) -> None:
         """Restore the stored notes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The target of a link: the answer to `question`, or the user's history if it is empty."""
-
-    user: User
-    question: DeliveryKey
-    issued_at: float
-
-
-class LinkIndex(Projection):
-    """All links that may be valid, by the hash of their token.
-
-    Whether a link is still valid depends on its user's state: it dies when its session is cleared
-    with `/clear` (a history link, when any session is), and when its user is erased.
-    """
-
-    def __init__(self, ttl_s: float) -> None:
-        self.ttl_s = ttl_s
-        self._targets: OrderedDict[LinkHash, Target] = OrderedDict()
-
-    @property
-    def replays(self) -> Mapping[type[e.Event], float]:
-        """The events that issued links, until the links expire."""
-        return {e.QuestionAsked: self.ttl_s, e.HistoryLinkIssued: self.ttl_s}
-
-    def on_event(self, user: User, event: e.Event, state: UserState) -> None:
-        """Add new links, and drop those of an erased user."""
-        match event:
-            case e.QuestionAsked():
-                self._targets[event.link] = Target(user, event.delivery, event.at)
-            case e.HistoryLinkIssued():
-                self._targets[event.link] = Target(user, DeliveryKey(""), event.at)
-            case e.UserErased():
-                for link in [link for link, to in self._targets.items() if to.user == user]:
-                    del self._targets[link]
-            case _:
-                pass
-
-    def replay(self, user: User, event: e.Event) -> None:
-        """Add a link."""
-        self.on_event(user, event, EMPTY)
-
-    def on_link(self, user: User, link: LinkHash, question: DeliveryKey, issued_at: float) -> None:
-        """Add a link."""
-        self._targets[link] = Target(user, question, issued_at)
-
-    def find(self, link: LinkHash, now: float) -> Target | None:
-        """Return the target of `link`, or None if the link is unknown or has expired."""
-        target = self._targets.get(link)
-        if target is None or now - target.issued_at > self.ttl_s:
-            return None
-        return target
-
-    def forget_expired(self, now: float) -> None:
-        """Drop the links that `find` would no longer return."""
-        while self._targets:
-            link, target = next(iter(self._targets.items()))
-            if now - target.issued_at <= self.ttl_s:
-                return
-            del self._targets[link]
 
 
 class OpenSessions(Projection):

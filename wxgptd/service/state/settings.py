@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from wxgptd.domain.intake.phrases import Vocabulary
@@ -76,10 +76,13 @@ class Account:
 class Links:
     """How links are made: a token for each delivery, and the URLs that contain it.
 
-    `confirmation` returns what a form on a token's page must submit to prove its origin.
+    `token` takes the user, the delivery and, if the link was issued before, the hashes of which its
+    own is one: an earlier version may have made it. `user` returns the user to whom a token leads,
+    or None. `confirmation` returns what a form on a token's page must submit to prove its origin.
     """
 
-    token: Callable[[User, DeliveryKey], str]
+    token: Callable[[User, DeliveryKey, Collection[LinkHash]], str]
+    user: Callable[[str], User | None]
     hash: Callable[[str], LinkHash]
     answer: Callable[[str], str]
     history: Callable[[str], str]

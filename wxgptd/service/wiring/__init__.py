@@ -57,6 +57,7 @@ class Service:
         for effect in (
             self.state.erasing,
             OnErasure(self.conversation.pages.renditions.forget_all),
+            OnErasure(self.conversation.tokens.forget),
             self.answers.answer_runner,
         ):
             self.state.journal.subscribe(effect)
@@ -186,7 +187,7 @@ class Service:
         settings.adopt(factory.settings(config))
         self.root.webhooks = factory.webhooks(config, self.conversation.conversations)
         self.state.timeouts.fixed = settings.deliberate_timeouts_per_5min
-        self.state.index.ttl_s = settings.link_ttl_s
+        self.state.earlier_links.ttl_s = settings.link_ttl_s
         self.state.snapshotter.retention = runtime_factory.retention(config)
         self.state.spending.reconsider()
         self.answers.slots.fill()

@@ -38,5 +38,5 @@ def build(config: cfg.Config, environment: Environment) -> Base:
         fullness=Fullness(environment.clock.seconds, metrics.full),
         runtime_factory=factory,
         settings=factory.settings(config),
-        links=runtime_factory.made_links(config, environment.link_key),
+        links=runtime_factory.made_links(config, environment.link_key, environment.store),
     )

@@ -28,6 +28,7 @@ class Conversation:
 
     conversations: Conversations
     pages: Pages
+    tokens: Tokens
 
 
 def build(
@@ -35,11 +36,12 @@ def build(
 ) -> Conversation:
     """Build the package."""
     url = config.server.public_url
+    tokens = Tokens(state.journal, state.earlier_links, base.links, base.settings, base.event_clock)
     pages = Pages(
         PageViews(
             journal=state.journal,
             flights=answers.flights,
-            tokens=Tokens(state.index, base.links, base.event_clock),
+            tokens=tokens,
             settings=base.settings,
             event_clock=base.event_clock,
             erase=state.erasing.erase,
@@ -50,7 +52,7 @@ def build(
         full=base.fullness.note,
         place=Place(runtime_factory.path_of(url), runtime_factory.host_of(url)),
     )
-    return Conversation(_conversations(base, state, answers), pages)
+    return Conversation(_conversations(base, state, answers), pages, tokens)
 
 
 def _conversations(base: Base, state: State, answers: Answers) -> Conversations:

@@ -39,7 +39,7 @@ def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Ope
         base.event_clock,
         (
             SessionExpiry(state.journal, state.sessions),
-            state.index.forget_expired,
+            state.earlier_links.forget_expired,
             unanswered.record_due,
             forget_keys,
             lambda _: answers.pushing.reconsider(),

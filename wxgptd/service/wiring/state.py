@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from wxgptd import config as cfg
 from wxgptd.service import runtime_factory
 from wxgptd.service.state.clock_offset import ClockOffset
+from wxgptd.service.state.earlier_links import EarlierLinks
 from wxgptd.service.state.erasing import Erasing
 from wxgptd.service.state.event_lines import EventLines
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.lag import LagMonitor
-from wxgptd.service.state.projections import LinkIndex, ModelCalibration, OpenSessions, Spending
+from wxgptd.service.state.projections import ModelCalibration, OpenSessions, Spending
 from wxgptd.service.state.recently_erased import RecentlyErased
 from wxgptd.service.state.snapshotter import Snapshotter
 from wxgptd.service.state.timeouts import DeliberateTimeouts
@@ -23,7 +24,7 @@ from wxgptd.service.wiring.base import Base
 class State:
     """The journal and every projection of the log, whichever package uses it."""
 
-    index: LinkIndex
+    earlier_links: EarlierLinks
     sessions: OpenSessions
     lines: EventLines
     lag: LagMonitor
@@ -44,14 +45,15 @@ def build(config: cfg.Config, base: Base) -> State:
     lag = LagMonitor(
         environment.clock, event_clock, lambda: base.fullness.recent().get("connections")
     )
-    index, sessions, lines = (
-        LinkIndex(config.links.ttl), OpenSessions(), EventLines(environment.link_key),
-    )  # fmt: skip
+    located_since = environment.store.located_since
+    is_over = located_since < event_clock.now() - config.links.ttl
+    earlier_links = EarlierLinks(config.links.ttl, 0.0 if is_over else located_since)
+    sessions, lines = OpenSessions(), EventLines(environment.link_key)
     timeouts = DeliberateTimeouts(settings.deliberate_timeouts_per_5min, lag.responsive_since)
     clock_offset, calibrated, unanswered = ClockOffset(), ModelCalibration(), Unanswered()
     spending = Spending(settings, event_clock.day)
     projections = (
-        index, sessions, lines, timeouts, clock_offset, calibrated, spending, unanswered,
+        earlier_links, sessions, lines, timeouts, clock_offset, calibrated, spending, unanswered,
         base.metrics.events,
     )  # fmt: skip
     journal = Journal(environment.store, projections, environment.on_damage)
@@ -65,7 +67,7 @@ def build(config: cfg.Config, base: Base) -> State:
     )
     recently_erased = RecentlyErased()
     return State(
-        index=index,
+        earlier_links=earlier_links,
         sessions=sessions,
         lines=lines,
         lag=lag,
