@@ -50,10 +50,9 @@ from wxgptd.domain.model.values import (
     Text,
     User,
 )
-from wxgptd.eventlog import codec, framing, loading, reader, segments, snapshot
+from wxgptd.eventlog import codec, framing, reader, segments, snapshotting
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.store import LogStore, StoreListener, Turns
-from wxgptd.ports.record import Capture
 from wxgptd.service.state.earlier_links import EarlierLinks
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.projections import ModelCalibration, OpenSessions
@@ -205,28 +204,17 @@ def start(state_dir: Path, now: float) -> int:
 def fold(state_dir: Path, now: float) -> int:
     """Start, and fold the state of every user; return the number of events."""
     journal, store, _ = started(state_dir, now)
-    for user in list(journal.unloaded()):
-        journal.state(user)
+    versions = [journal.state(user).version for user in journal.users.newest(len(journal.users))]
     store.close()
-    return sum(state.version for _, state in journal.hydrated())
+    return sum(versions)
 
 
-def with_snapshot(state_dir: Path, other: Path, now: float) -> None:
+def with_snapshot(state_dir: Path, other: Path) -> None:
     """Copy the log, with a snapshot of its first nine tenths."""
     shutil.copytree(state_dir, other)
     directory = segments.log_directory(other)
-    keys = Keyring(segments.keyring_path(other), MASTER)
     last_seq = reader.newest_seq(directory) * 9 // 10
-    index = loading.Index(keys, {})
-    for path in segments.list_segments(directory):
-        with reader.mapped(path) as data:
-            header = framing.unpack_header(data)
-            assert header is not None
-            for frame in framing.Walk(data, header):
-                entries = reader.entries_of(path, header, frame)
-                index.take(frame.first_seq, entries[: max(0, last_seq - frame.first_seq + 1)])
-    capture = Capture(last_seq, {}, index.users(), {}, 0.0, now - 7 * 86_400.0)
-    snapshot.write(directory, last_seq, {}, loading.frozen([], capture, keys), keys)
+    snapshotting.take(snapshotting.Job(other, last_seq, {}, 0.0, 0.0, 0.0), MASTER)
 
 
 def timed(work: Callable[[], int], count: int) -> float:
@@ -260,7 +248,7 @@ def main() -> None:
         state_dir, other = Path(name) / "state", Path(name) / "other"
         size, plain = write(state_dir, options.events)
         now = BEGAN_AT + options.events / 31 * SESSIONS_APART_S
-        with_snapshot(state_dir, other, now)
+        with_snapshot(state_dir, other)
         print(f"{options.events:,} events, {size / options.events:.0f} bytes each", flush=True)
         works = {
             "msgpack alone": lambda: unpack_only(plain),

@@ -49,6 +49,7 @@ class Daemon:
         model: str = "http://127.0.0.1:9/v1",
         extra: str = "",
         listening: socket.socket | None = None,
+        state_dir: Path | None = None,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="wxgptd-bench-")
         self._listening = listening
@@ -56,7 +57,7 @@ class Daemon:
         root = Path(self._directory.name)
         config = root / "wxgptd.toml"
         text = _CONFIG.format(
-            port=self.port, state=root / "state", token=TOKEN, app_id=APP_ID, aes_key=AES_KEY,
+            port=self.port, state=state_dir or root / "state", token=TOKEN, app_id=APP_ID, aes_key=AES_KEY,
             model=model, extra=extra,
         )  # fmt: skip
         config.write_text(text)

@@ -218,7 +218,7 @@ def online(place):
 @pytest.mark.parametrize("name", ONLINE)
 def test_the_output_of_a_command_with_a_running_daemon_is_unchanged(name, online):
     place, story = online
-    states = [state for _, state in story.service.state.journal.hydrated()]
+    states = [state for _, state in story.service.state.journal.loaded()]
     sessions = [state.live.id for state in states if state.live is not None]
     output = output_of(place, ONLINE[name])
     for session in sessions:

@@ -10,6 +10,7 @@ import msgpack
 import pytest
 
 from tests.eventlog.test_golden import LOGS
+from tests.eventlog.test_snapshot import states_of
 from tests.support import injuries
 from tests.support.injuries import MASTER, flip, injure, keyring_of
 from wxgptd.domain.evolve import fold
@@ -90,19 +91,20 @@ def test_appends_to_an_old_log_go_into_a_new_segment(old_state, how):
 
 
 def test_an_old_snapshot_is_loaded(old_state):
-    def states(loaded):
+    def states(found):
         # Windows in old snapshots have no session, so this ignores it.
         return {
             user: state._replace(
                 windows={key: window._replace(session="") for key, window in state.windows.items()}
             )
-            for user, state in ((name, held.hydrate()) for name, held in loaded.users.items())
+            for user, state in states_of(found, keyring_of(log_of(old_state))).items()
         }
 
-    folded = states(loading.load(log_of(old_state), keyring_of(log_of(old_state)), {}).loaded)
+    folded = states(loading.load(log_of(old_state), keyring_of(log_of(old_state)), {}))
     for path in (SNAPSHOTS / "v5").iterdir():
         shutil.copy(path, log_of(old_state))
-    after = loading.load(log_of(old_state), keyring_of(log_of(old_state)), {}).loaded
+    found = loading.load(log_of(old_state), keyring_of(log_of(old_state)), {})
+    after = found.loaded
     assert (after.snapshot_seq, list(after.skipped)) == (48, [])
     assert states(after) == folded
 
@@ -279,10 +281,8 @@ def test_rewriting_without_a_change_preserves_the_log(tmp_path):
     injuries.write(log, events)
     rewrite(log, lambda entries: None)
     assert injuries.events(log) == events
-    assert (
-        fold(events)
-        == next(iter(loading.load(log, keyring_of(log), {}).loaded.users.values())).hydrate()
-    )
+    found = loading.load(log, keyring_of(log), {})
+    assert list(states_of(found, keyring_of(log)).values()) == [fold(events)]
 
 
 def test_old_ciphertext_is_rejected_in_a_segment_of_the_current_format(old_state, tmp_path):

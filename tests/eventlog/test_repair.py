@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.eventlog.test_snapshot import take_snapshot
+from tests.eventlog.test_snapshot import states, take_snapshot
 from tests.support.builders import ALICE, BOB
 from tests.support.injuries import (
     MASTER,
@@ -130,8 +130,7 @@ def test_users_with_lost_keys_are_abandoned(log):
     plan = repair_log(log)
     assert plan.keyless == 1
     assert plan.lost_seqs == []
-    loaded = loading.load(log, keyring_of(log), {}).loaded
-    assert set(loaded.users) == {ALICE}
+    assert set(states_in(log)) == {ALICE}
 
 
 def test_damage_covered_by_a_snapshot_loses_nothing(log):
@@ -144,7 +143,7 @@ def test_damage_covered_by_a_snapshot_loses_nothing(log):
     assert plan.lost_seqs == []
     repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES)
     after = load(log)
-    assert {user: unloaded.hydrate() for user, unloaded in after.users.items()} == expected
+    assert states_in(log) == expected
     assert after.last_seq == len(EVENTS) + len(conversation(2))
     assert [info.damages for info in verifying.inspect(log)] == [[]]
 
@@ -154,7 +153,7 @@ def load(log):
 
 
 def states_in(log):
-    return {user: unloaded.hydrate() for user, unloaded in load(log).users.items()}
+    return states(log)[1]
 
 
 @pytest.mark.parametrize("injury", ["the last commit", "the last segment", "every segment", "keys"])

@@ -18,14 +18,15 @@ from wxgptd.eventlog import (
     recovery,
     retention,
     segments,
-    snapshot,
+    snapshot_writing,
+    snapshotting,
     state_codec,
     verifying,
 )
 from wxgptd.eventlog.following import Follower
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.reader import LogDamaged
-from wxgptd.ports.record import Capture
+from wxgptd.eventlog.snapshotting import Job
 
 EVENTS = conversation(6)
 OTHERS = conversation(2)
@@ -47,22 +48,23 @@ def log(tmp_path):
 
 
 def take_snapshot(log, last_seq: int, notes=None) -> None:
-    """Write a snapshot of the first `last_seq` events."""
-    keys = keyring_of(log)
-    index = loading.Index(keys, {})
-    for path in segments.list_segments(log):
-        with reader.mapped(path) as data:
-            header = reader.framing.unpack_header(data)
-            for frame in reader.framing.Walk(data, header):
-                entries = reader.entries_of(path, header, frame)
-                index.take(frame.first_seq, entries[: max(0, last_seq - frame.first_seq + 1)])
-    capture = Capture(last_seq, {}, index.users(), notes or {}, 0.0, 0.0)
-    snapshot.write(log, last_seq, notes or {}, loading.frozen([], capture, keys), keys)
+    """Take a snapshot of the first `last_seq` events."""
+    snapshotting.take(Job(log.parent, last_seq, notes or {}, 0.0, 0.0, 0.0), MASTER)
 
 
 def states(log) -> tuple:
-    loaded = loading.load(log, keyring_of(log), {}).loaded
-    return loaded, {user: unloaded.hydrate() for user, unloaded in loaded.users.items()}
+    found, keys = load(log), keyring_of(log)
+    return found.loaded, states_of(found, keys)
+
+
+def load(log) -> loading.Found:
+    return loading.load(log, keyring_of(log), {})
+
+
+def states_of(found, keys) -> dict:
+    """Return the state of each user."""
+    found_keys = [keys.numbered(number) for number in found.users.numbers()]
+    return {key.user: found.users.state(key) for key in found_keys if key is not None}
 
 
 EXPECTED = {ALICE: fold(EVENTS), BOB: fold(OTHERS)}
@@ -85,12 +87,13 @@ def test_segments_covered_by_a_snapshot_are_not_read(log):
     assert states(log)[1] == EXPECTED
 
 
-def test_users_in_a_snapshot_can_be_queried_without_hydrating_them(log):
+def test_users_in_a_snapshot_can_be_queried_without_reading_their_states(log):
     take_snapshot(log, len(EVENTS + OTHERS))
-    users = loading.load(log, keyring_of(log), {}).loaded.users
-    assert users[ALICE].last_at >= EXPECTED[ALICE].spoke_at > 0
-    assert users[ALICE].unsettled, "the session is open"
-    assert not users[ALICE].marked
+    found = load(log)
+    assert set(found.loaded.open) == {ALICE, BOB}, "their sessions are open"
+    assert set(found.users.newest(1)) == {ALICE, BOB}
+    assert list(found.users.marked_users()) == []
+    assert len(found.users) == 2
 
 
 def test_a_damaged_snapshot_is_skipped_in_favour_of_the_previous_one(log):
@@ -136,7 +139,7 @@ def test_an_interrupted_snapshot_is_ignored_and_later_deleted(log):
     (log / (segments.snapshot_name(3) + ".new")).write_bytes(b"half")
     assert states(log)[0].snapshot_seq == 0
     take_snapshot(log, 9)
-    snapshot.drop_all_but(log, 2)
+    snapshot_writing.drop_all_but(log, 2)
     assert [path.name for path in log.glob("*wxsnap*")] == [segments.snapshot_name(9)]
 
 

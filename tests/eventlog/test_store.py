@@ -12,14 +12,13 @@ import pytest
 
 from tests.support.builders import ALICE
 from tests.support.injuries import MASTER, conversation, keyring_of, read
-from wxgptd.domain.evolve import fold
 from wxgptd.domain.model.values import AnswerUsage, User
 from wxgptd.eventlog import segments
 from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.disk import RESERVE_BYTES, ROOM_NEEDED_BYTES, Disk
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
 from wxgptd.eventlog.store import MAX_WAITING, LogStore, StoreListener, StoreUnavailable, Turns
-from wxgptd.eventlog.writer import System
+from wxgptd.eventlog.system import System
 from wxgptd.ports.record import Capture
 
 EVENTS = conversation(2)
@@ -410,7 +409,7 @@ def test_an_unreadable_snapshot_covers_nothing(tmp_path, reactor):
     junk = tmp_path / "log" / segments.snapshot_name(999_999)
     junk.write_bytes(b"junk")
     store = open_store(tmp_path, reactor)
-    capture = Capture(len(EVENTS), {ALICE: fold(EVENTS)}, {}, {}, 0.0, 0.0)
+    capture = Capture(len(EVENTS), {}, 0.0, 0.0)
     store.snapshot(capture)()
     store.retain(9e12, 1)
     store.close()

@@ -318,7 +318,7 @@ def test_replaying_the_log_calls_no_model_and_restores_the_live_state():
         story.send("二？", user)
         story.advance(6)
         story.say("/history", user)
-    live = dict(story.service.state.journal.hydrated())
+    live = dict(story.service.state.journal.loaded())
     calls = len(story.model.calls)
     story.restart()
     story.advance(3)

@@ -11,9 +11,9 @@ from tests.support.builders import ALICE, BOB, receive
 from tests.support.memory_store import MemoryStore
 from wxgptd.domain.decide.commands import ExpireSession
 from wxgptd.domain.model.values import User
-from wxgptd.eventlog import codec, framing, loading
+from wxgptd.eventlog import codec, framing
 from wxgptd.eventlog.framing import Header
-from wxgptd.service.state.journal import MANY_EVENTS, RECENTLY_S, Entry, Journal
+from wxgptd.service.state.journal import UNLOAD_AFTER_S, UNLOADED_AT_ONCE, Entry, Journal
 from wxgptd.service.state.projections import OpenSessions
 
 USERS = st.lists(st.sampled_from([ALICE, BOB]), min_size=60, max_size=60)
@@ -74,28 +74,76 @@ def test_a_snapshot_plus_the_rest_of_the_log_gives_the_live_state(commands, user
     store, live, now = record_all(commands, users, snapshot_after=snapshot_after)
     replayed = Service(store).load(now)
     assert replayed.state() == live.state()
-    # the same holds for a snapshot of users still unloaded since startup
+    # the same holds for a snapshot after a start
     reloaded = Service(store).load(now)
     store.snapshot(reloaded.journal.capture(0.0, 0.0))()
     assert Service(store).load(now).state() == live.state()
 
 
-def test_only_quiet_users_are_unloaded_after_startup():
-    """Startup hydrates users with recent activity or unfinished work, and those slow to load."""
-    busy, asking, quiet, recent = (User("main", name) for name in ("busy", "asks", "quiet", "here"))
+def test_startup_loads_only_users_with_unfinished_work():
+    asking, quiet = (User("main", name) for name in ("asks", "quiet"))
     store = MemoryStore()
     journal = Service(store).journal
-    for n in range(MANY_EVENTS // 2 + 1):
-        journal.record(busy, receive("/help", f"b{n}", at=n / 1_000))
     journal.record(asking, receive("/chatgpt", "a1", at=10.0))
-    for user in (quiet, recent):
-        journal.record(user, receive("/help", "h1", at=20.0))
-    journal.record(recent, receive("/help", "h2", at=20.0 + 2 * RECENTLY_S))
+    journal.record(quiet, receive("/help", "h1", at=20.0))
     reloaded = Service(store).load(10_000.0).journal
-    assert set(reloaded.unloaded()) == {quiet}
-    assert {user for user, _ in reloaded.hydrated()} == {busy, asking, recent}
+    assert {user for user, _ in reloaded.loaded()} == {asking}
     assert reloaded.state(quiet).version == 2
-    assert not reloaded.unloaded()
+    assert {user for user, _ in reloaded.loaded()} == {asking, quiet}
+
+
+def test_users_are_unloaded_after_an_hour_unless_something_is_unfinished():
+    asking, quiet, busy = (User("main", name) for name in ("asks", "quiet", "busy"))
+    service = Service(MemoryStore()).load(0.0)
+    journal = service.journal
+    journal.record(asking, receive("/chatgpt 为什么？", "a1", at=0.0))
+    states = {}
+    for user in (quiet, busy):
+        states[user] = journal.record(user, receive("/help", f"{user.openid}1", at=0.0)).state
+
+    def pass_half_an_hour(number: int) -> None:
+        journal.state(busy)
+        journal.unload(number * UNLOAD_AFTER_S)
+        journal.unload(number * UNLOAD_AFTER_S + 1.0)
+
+    pass_half_an_hour(1)
+    assert {user for user, _ in journal.loaded()} == {asking, quiet, busy}
+    pass_half_an_hour(2)
+    assert {user for user, _ in journal.loaded()} == {asking, busy}
+    pass_half_an_hour(3)
+    assert {user for user, _ in journal.loaded()} == {asking, busy}
+    assert journal.state(quiet) == states[quiet], "it is read from the log"
+    assert journal.state(busy) == states[busy]
+    journal.record(quiet, receive("/help", "h2", at=9_999.0))
+    assert journal.state(quiet).version == states[quiet].version + 2
+
+
+def test_nothing_is_unloaded_that_is_not_durable_yet():
+    store = MemoryStore()
+    journal = Service(store).load(0.0).journal
+    store.stalled = True
+    journal.record(ALICE, receive("/help", "h1", at=0.0))
+    for number in range(1, 6):
+        journal.unload(number * UNLOAD_AFTER_S)
+    assert {user for user, _ in journal.loaded()} == {ALICE}
+    store.commit()
+    for number in range(6, 9):
+        journal.unload(number * UNLOAD_AFTER_S)
+    assert {user for user, _ in journal.loaded()} == set()
+
+
+def test_many_users_are_unloaded_a_few_at_a_time():
+    journal = Service(MemoryStore()).load(0.0).journal
+    for number in range(3 * UNLOADED_AT_ONCE):
+        user = User("main", str(number))
+        journal.record(user, receive("/help", f"h{number}", at=0.0))
+    journal.unload(UNLOAD_AFTER_S)
+    journal.unload(2 * UNLOAD_AFTER_S)
+    left = []
+    for second in range(1, 5):
+        journal.unload(2 * UNLOAD_AFTER_S + second)
+        left.append(len(journal._unneeded))
+    assert left == [2 * UNLOADED_AT_ONCE, UNLOADED_AT_ONCE, 0, 0]
 
 
 @given(TIMED, USERS, st.data())
@@ -115,13 +163,11 @@ def test_a_prefix_of_the_log_s_bytes_is_a_prefix_of_its_events(commands, users, 
     ]
     assert read == entries[: len(read)]
     assert cut < len(written) or len(read) == len(entries)
-    index = loading.Index(store.keys, {})
-    index.take(1, read)
-    for entry in read:  # a user erased later no longer has a key
-        if store.keys.find(entry[3]) is None:
-            index.erased.add(entry[3])
-    for unloaded in index.users().values():
-        unloaded.hydrate()
+    shorter = MemoryStore()
+    shorter.keys, shorter._entries = store.keys, read
+    users = shorter.load({}).users
+    for user in (ALICE, BOB):
+        users.find(user)
 
 
 def test_subscribers_see_all_recorded_events_in_log_order():

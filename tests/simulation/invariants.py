@@ -16,6 +16,7 @@ from tests.simulation.people import Person
 from tests.support.words_in import words_in
 from wxgptd.domain.evolve import fold
 from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import DeliveryKey, User
 from wxgptd.domain.replies.texts import Texts
 from wxgptd.eventlog import loading, segments, snapshot
@@ -75,7 +76,7 @@ class Invariants:
             person.pages.clear()
 
     def live_state_is_the_fold(self) -> None:
-        """Check that each user's live state is the fold of that user's events.
+        """Check that each user's state, live and read from the log, is the fold of the events.
 
         Raises:
             Violation: an invariant does not hold.
@@ -87,23 +88,25 @@ class Invariants:
             if record.hidden is Hidden.READABLE:
                 by_user[record.user].append(record.event)
         journal = self._node.service.state.journal
-        for user, state in journal.hydrated():
-            events = by_user[user]
-            if state.version != len(events):
-                if state.version > len(events) and self._node.config.log.keep:
-                    continue  # retention has dropped the first
-                text = f"{user.openid} has {len(events)} events, but live version {state.version}"
-                raise Violation("fold", text)
-            since = max(journal._keep_since, state.history_since)
-            # How far back the history goes depends on when it was trimmed.
-            folded = fold(events).trimmed(since)._replace(history_since=0.0)
-            if folded != state.trimmed(since)._replace(history_since=0.0):
-                raise Violation("fold", f"the state of {user.openid} is not that of its events")
-        known = {user for user, _ in journal.hydrated()} | set(journal.unloaded())
-        if missing := {user.openid for user, events in by_user.items() if events} - {
-            user.openid for user in known
-        }:
-            raise Violation("fold", f"{sorted(missing)} have events and no state")
+        loaded = dict(journal.loaded())
+        for user in {*by_user, *loaded}:
+            stored = journal.users.find(user)
+            if stored is None:
+                raise Violation("fold", f"{user.openid} has events and no state in the log")
+            for state in (stored, loaded.get(user, stored)):
+                self._is_the_fold(user, state, by_user[user])
+
+    def _is_the_fold(self, user: User, state: UserState, events: list[e.Event]) -> None:
+        if state.version != len(events):
+            if state.version > len(events) and self._node.config.log.keep:
+                return  # retention has dropped the first
+            text = f"{user.openid} has {len(events)} events, but version {state.version}"
+            raise Violation("fold", text)
+        since = max(self._node.service.state.journal._keep_since, state.history_since)
+        # How far back the history goes depends on when it was trimmed.
+        folded = fold(events).trimmed(since)._replace(history_since=0.0)
+        if folded != state.trimmed(since)._replace(history_since=0.0):
+            raise Violation("fold", f"the state of {user.openid} is not that of its events")
 
     # After each start, and at the end.
 

@@ -10,7 +10,7 @@ from math import inf
 
 from tests.simulation.history import History
 from tests.simulation.network import ARRIVES, WINDOW_S, Message, Network
-from tests.simulation.node import Node
+from tests.simulation.node import Append, Node
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.reply_window import CREATE_TIME_UNIT_S
 from wxgptd.domain.model.values import Standing, User
@@ -37,17 +37,26 @@ class Limits:
         yield from self._questions_without_budget()
         yield from self._deliberate_timeouts()
 
+    def _appends(self) -> Iterator[tuple[Append, bool]]:
+        """Yield every append, and whether the user was erased in an earlier run of the process.
+
+        That erasure may never have been acknowledged.
+        """
+        previous: dict[User, int] = {}
+        for append in self._node.acknowledged:
+            user, start = append.user, append.start
+            begin, previous[user] = previous.get(user, 0), start
+            erased = any(begin <= each.start < start for each in self._node.erasures_of(user))
+            yield append, erased
+
     def _questions_per_day(self) -> Iterator[str]:
         limit = self._node.config.limits.questions_per_day
         if self._node.config.log.keep:
             return  # less than a day, so questions of today are dropped
         asked: Counter[User] = Counter()
-        previous: dict[User, int] = {}
-        for append in self._node.acknowledged:
-            user, start = append.user, append.start
-            begin, previous[user] = previous.get(user, 0), start
-            # What an erased user asked is remembered until the process ends.
-            if any(begin <= erasure.start < start for erasure in self._node.erasures_of(user)):
+        for append, is_after_erasure in self._appends():
+            user = append.user
+            if is_after_erasure:  # what the user asked is remembered until the process ends
                 asked[user] = 0
             kinds = [type(event) for event in append.events]
             if e.UserErased in kinds and e.UserUnsubscribed not in kinds:
@@ -58,17 +67,20 @@ class Limits:
 
     def _questions_while_blocked(self) -> Iterator[str]:
         blocked_until: dict[User, float] = {}
-        for append in self._node.acknowledged:
+        for append, is_after_erasure in self._appends():
+            user = append.user
+            if is_after_erasure:  # a block that is to last is renewed by an event of its own
+                blocked_until[user] = 0.0
             for event in append.events:
                 if isinstance(event, e.StandingChanged):
                     is_blocked = event.standing is Standing.BLOCKED
-                    blocked_until[append.user] = (event.until or inf) if is_blocked else 0.0
+                    blocked_until[user] = (event.until or inf) if is_blocked else 0.0
                 elif isinstance(event, e.UserErased):
-                    blocked_until[append.user] = 0.0  # a block is renewed by an event of its own
+                    blocked_until[user] = 0.0
                 elif not isinstance(event, e.QuestionAsked):
                     continue
-                elif event.at < blocked_until.get(append.user, 0.0):
-                    yield f"{append.user.openid} asked {event.text!r} while blocked"
+                elif event.at < blocked_until.get(user, 0.0):
+                    yield f"{user.openid} asked {event.text!r} while blocked"
 
     def _questions_without_budget(self) -> Iterator[str]:
         budget, cost = self._node.config.limits.daily_budget, 0.0
@@ -82,7 +94,9 @@ class Limits:
     def _questions_per_minute(self) -> Iterator[str]:
         limit = self._node.config.limits.messages_per_minute
         asked: dict[User, list[float]] = defaultdict(list)
-        for append in self._node.acknowledged if limit else ():
+        for append, is_after_erasure in self._appends() if limit else ():
+            if is_after_erasure:
+                asked[append.user].clear()
             for event in append.events:
                 if isinstance(event, e.UserErased):
                     asked[append.user].clear()

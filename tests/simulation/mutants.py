@@ -70,13 +70,13 @@ def _evolve_after_act() -> Iterator[Patch]:
         entries = list(self._pending)
         if not self._running_effects:
             for entry in entries:
-                self._hydrated[entry.user] = entry.before
+                self._young[entry.user] = entry.before
         original(self)
         for entry in entries:
             if isinstance(entry.events[-1], UserErased):
-                self._hydrated.pop(entry.user, None)
+                self._young.pop(entry.user, None)
             else:
-                self._hydrated[entry.user] = entry.state
+                self._young[entry.user] = entry.state
 
     yield Journal, "_run_effects", run_effects
 
@@ -92,7 +92,7 @@ def _forget_the_settled_window() -> Iterator[Patch]:
                 windows = {
                     key: window for key, window in state.windows.items() if key != command.delivery
                 }
-                self._hydrated[user] = state._replace(windows=windows)
+                self._young[user] = state._replace(windows=windows)
         return original(self, user, command)
 
     yield Journal, "record", record

@@ -29,10 +29,12 @@ from wxgptd.domain.model.values import User
 from wxgptd.eventlog import reader, segments
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.store import LogStore, StoreListener, StoreUnavailable, Turns
-from wxgptd.eventlog.writer import SegmentBounds, System
+from wxgptd.eventlog.system import System
+from wxgptd.eventlog.writer import SegmentBounds
 from wxgptd.ports.record import Recorded
 from wxgptd.ports.threads import Threads
 from wxgptd.service.environment import Environment
+from wxgptd.service.state import journal
 from wxgptd.service.wiring import Service
 
 WALL = 1_700_000_000.0
@@ -41,6 +43,8 @@ SEGMENT_BYTES = 24 * 1024
 """Small, so that a run has many segments."""
 
 RESTART_AFTER_S = 1.0
+UNLOAD_AFTER_S = 15.0
+"""Short, so that users are unloaded and read again."""
 
 CALLS = ("fsync", "fdatasync", "pwrite", "ftruncate", "rename", "unlink")
 """The system calls in which a start or a stop can be killed, beside those of the writer."""
@@ -51,6 +55,7 @@ def seeded(seed: int, wall: Callable[[], float], disk: DiskState) -> Iterator[No
     """Take the process's random values from the seed, the log's time from `wall`, note syncs."""
     source, before = Random(seed), (os.urandom, random._urandom, random.getstate())
     creation_time, segments.creation_time = segments.creation_time, wall
+    unload_after_s, journal.UNLOAD_AFTER_S = journal.UNLOAD_AFTER_S, UNLOAD_AFTER_S
     calls = {name: getattr(os, name) for name in CALLS}
     for name, call in calls.items():
         setattr(os, name, disk.counted(call))
@@ -62,7 +67,7 @@ def seeded(seed: int, wall: Callable[[], float], disk: DiskState) -> Iterator[No
     finally:
         os.urandom, random._urandom, state = before
         random.setstate(state)
-        segments.creation_time = creation_time
+        segments.creation_time, journal.UNLOAD_AFTER_S = creation_time, unload_after_s
         for name, call in calls.items():
             setattr(os, name, call)
 

@@ -60,7 +60,7 @@ def write(
         recovery.make_ready(directory),
         keys,
         Listener(
-            on_durable=lambda tokens: durable.release(len(tokens)),
+            on_durable=lambda tokens, place: durable.release(len(tokens)),
             on_failure=failures.append,
             on_full=lambda full: None,
         ),

@@ -9,8 +9,9 @@ from twisted.internet.defer import Deferred
 
 from wxgptd.domain.model.events import Event, UserErased
 from wxgptd.domain.model.values import User
-from wxgptd.eventlog import codec, loading, snapshot
+from wxgptd.eventlog import codec, framing, loading, snapshotting
 from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.snapshot import Columns, Snapshot
 from wxgptd.ports.record import Capture, Loaded, Recorded, RetentionResult, StoreFigures
 from wxgptd.ports.store import InSession
 
@@ -24,7 +25,8 @@ class MemoryStore:
         self._durable = 0
         self._waiting: list[tuple[Deferred[int], int]] = []
         self._expected: dict[User, int] = {}
-        self._snapshot: snapshot.Snapshot | None = None
+        self._snapshot: Snapshot | None = None
+        self._users = self._index({}).users
         self.snapshots = 0
         self.snapshots_refused = 0
         self.refuses_snapshots: Exception | None = None
@@ -39,6 +41,8 @@ class MemoryStore:
         key = self.keys.of(user) or self.keys.make(user)
         for previous, event in enumerate(events, expected):
             self._entries.append(codec.encode(key, previous, *event))
+        kinds = [event for _, event in events]
+        self._users.append(key, len(self._entries) + 1 - len(events), expected, kinds)
         if isinstance(events[-1][1], UserErased):
             del self._expected[user]
             self.keys.drop(key)
@@ -77,25 +81,30 @@ class MemoryStore:
         for seq, entry in enumerate(self._stored(), 1):
             yield codec.require(codec.decode(seq, entry, self.keys))
 
+    def _index(self, since: Mapping[type[Event], float]) -> loading.Index:
+        index = loading.Index(Path("/nowhere"), self.keys, self._snapshot, since)
+        index.users._frames = _Frames(self._entries)  # type: ignore[assignment]
+        return index
+
     def load(self, since: Mapping[type[Event], float]) -> Loaded:
-        index = loading.Index(self.keys, since)
-        covered = 0
-        if self._snapshot is not None:
-            covered = self._snapshot.last_seq
-            index.begin_with(self._snapshot)
+        index = self._index(since)
+        covered = self._snapshot.last_seq if self._snapshot is not None else 0
         index.take(1, self._stored(), covered)
+        self._users = users = index.users
         return Loaded(
             last_seq=len(self._entries),
-            users=index.users(),
+            users=users,
+            open=index.open_users(),
             recent=index.recent,
-            links=[link for user in index.users().values() for link in user.links()],
+            links=list(users.links()),
             notes=self._snapshot.notes if self._snapshot is not None else {},
             snapshot_seq=covered,
             skipped=(),
         )
 
     def snapshot(self, capture: Capture) -> Callable[[], None]:
-        hydrated = [(self.keys.of(user), state) for user, state in capture.hydrated.items()]
+        users = self._users
+        users.begin_generation(capture.last_seq)
 
         def write() -> None:
             if self.refuses_snapshots is not None:
@@ -104,8 +113,22 @@ class MemoryStore:
             assert capture.last_seq <= self._durable, (
                 "the snapshot includes events that are not durable"
             )
-            users = list(loading.frozen(hydrated, capture, self.keys))
-            self._snapshot = snapshot.Snapshot(capture.last_seq, 0.0, capture.notes, users)
+            index = self._index({})
+            covered = self._snapshot.last_seq if self._snapshot is not None else 0
+            index.take(1, self._stored()[: capture.last_seq], covered)
+            job = snapshotting.Job(
+                state_dir=Path("/nowhere"), links_until=self.located_since, **capture._asdict()
+            )
+            rows = list(snapshotting.rows(index.users, self.keys, job))
+            columns = Columns.empty()
+            for row in rows:
+                columns.add(row)
+            header = framing.Header(capture.last_seq + 1, 0.0, 0)
+            packed = [row.packed for row in rows]
+            self._snapshot = Snapshot(
+                Path("/nowhere"), header, capture.notes, columns, None, packed
+            )
+            users.adopt(self._snapshot)
             self.snapshots += 1
 
         return write
@@ -130,3 +153,19 @@ class MemoryStore:
 
     def events(self) -> list[Event]:
         return [record.event for record in self.scan()]
+
+
+class _Frames:
+    """The entries in memory, in place of frames in files."""
+
+    def __init__(self, entries: list[codec.Entry]) -> None:
+        self._entries = entries
+
+    def entries(self, seqs: Sequence[int]) -> Iterator[codec.Entry]:
+        for seq in seqs:
+            (entry,) = codec.unpack(codec.join(1, [codec.pack([self._entries[seq - 1]])]))
+            yield entry
+
+    def drop(self, until: int) -> None: ...
+
+    def close(self) -> None: ...

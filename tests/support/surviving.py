@@ -124,15 +124,15 @@ def lost(state_dir: Path, acknowledged: int, erased: Iterable[str] = (), snapsho
     try:
         recovery.finish_replacing(directory)
         keys = Keyring(segments.keyring_path(state_dir), MASTER)
-        loaded = loading.load(directory, keys, {}).loaded
+        found = loading.load(directory, keys, {})
+        loaded = found.loaded
         if loaded.last_seq < acknowledged:
             return f"{acknowledged} events acknowledged, {loaded.last_seq} recorded"
         if loaded.snapshot_seq < snapshot:
             return f"snapshot of event {snapshot} promised, of {loaded.snapshot_seq} found"
         if restored := [name for name in erased if keys.find(name) is not None]:
             return f"erased, but restored: {', '.join(restored)}"
-        for user in loaded.users.values():
-            user.hydrate()
+        loading.require_states(found, keys)
         for record in reader.scan(directory, keys):
             recorded = codec.require(record)
             if isinstance(recorded.event, e.TailTrimmed | e.UserErased):

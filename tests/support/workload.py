@@ -28,7 +28,8 @@ from wxgptd.domain.model.values import DeliveryKey, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.disk import Disk
 from wxgptd.eventlog.store import LogStore, StoreListener, Turns
-from wxgptd.eventlog.writer import SegmentBounds, System
+from wxgptd.eventlog.system import System
+from wxgptd.eventlog.writer import SegmentBounds
 from wxgptd.ports.record import Capture
 
 USERS = 5
@@ -85,7 +86,9 @@ class Workload:
         self._keys = self._store._keys
         loaded = self._store.load({})
         self._states: dict[User, UserState] = {
-            user: unloaded.hydrate() for user, unloaded in loaded.users.items()
+            user: state
+            for user in loaded.users.newest(10 * USERS)
+            if (state := loaded.users.find(user)) is not None
         }
         self._seq = loaded.last_seq
         self._waiting = 0
@@ -137,7 +140,7 @@ class Workload:
             say(f"erased {erased}")
 
     def _snapshot(self) -> None:
-        capture = Capture(self._seq, dict(self._states), {}, {}, 0.0, 0.0)
+        capture = Capture(self._seq, {}, 0.0, 0.0)
         write = self._store.snapshot(capture)
         while self._waiting:
             self._turn()

@@ -31,7 +31,7 @@ def evolve(state: UserState, event: e.Event) -> UserState:
     Raises:
         Inconsistent: `event` cannot occur in `state`.
     """
-    # Hydrating a user and verifying a log call this often; `_replace` takes four times as long.
+    # Reading states and verifying a log call this often; `_replace` takes four times as long.
     return UserState(state.version + 1, *_evolved(state, event)[1:])
 
 

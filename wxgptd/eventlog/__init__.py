@@ -52,7 +52,7 @@ failed write or sync is final: the writer stops, and the next start recovers the
 rewrites an open segment, because its contents may never have been synced.
 
 **Starting.** Snapshots (`snapshot`) may lie beside the segments: the states of all users as of
-one event. Startup reads the newest valid one and the events after it (`loading`).
+one event. Startup reads the columns of the newest valid one and the events after it (`loading`).
 Segments that all snapshots cover may be dropped, oldest first (`retention`): the log then begins
 later than event 1, and a snapshot takes the place of the dropped events.
 

@@ -297,7 +297,7 @@ def _verify(archive: Path, beside: Path, master: bytes) -> Backup:
 
 
 def _read(state_dir: Path, master: bytes | None) -> Backup:
-    """Read a log as the daemon does at startup, and hydrate every user."""
+    """Read a log as the daemon does at startup, and the state of every user."""
     if master is None:
         if not master_key.master_path(state_dir).exists():
             raise InvalidBackup(
@@ -307,7 +307,7 @@ def _read(state_dir: Path, master: bytes | None) -> Backup:
         master = master_key.read_master(master_key.master_path(state_dir))
     log = state_dir / LOG
     keys = keyring.Keyring(segments.keyring_path(state_dir), master)
-    loaded = loading.load(log, keys, {}).loaded
-    for user in loaded.users.values():
-        user.hydrate()
+    found = loading.load(log, keys, {})
+    loading.require_states(found, keys)
+    loaded = found.loaded
     return Backup(loaded.last_seq, len(loaded.users))

@@ -1,10 +1,11 @@
-"""The bytes of headers, frames and footers, whatever the payloads contain. Pure.
+"""The bytes of headers, frames and footers, whatever the payloads contain.
 
 The layout is specified in the package's docstring.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -157,6 +158,17 @@ def pack_frame(key: int, first_seq: int, count: int, payload: bytes) -> bytes:
     head = _HEAD.pack(_FRAME_MAGIC, len(payload), first_seq, count)
     checksum = crc32(payload, crc32(head, key))
     return b"".join((head, _CRC.pack(checksum), payload))
+
+
+def read_frame(descriptor: int, offset: int) -> bytes:
+    """Return the bytes of the frame at `offset` of an open file; nothing if none begins there."""
+    head = os.pread(descriptor, HEAD_BYTES, offset)
+    if len(head) < HEAD_BYTES or not head.startswith((_FRAME_MAGIC, _FOOTER_MAGIC)):
+        return b""
+    _, length, _, _ = _HEAD.unpack_from(head)
+    if length > MAX_PAYLOAD_BYTES:
+        return b""
+    return head + os.pread(descriptor, length, offset + HEAD_BYTES)
 
 
 def is_footer(data: bytes) -> bool:

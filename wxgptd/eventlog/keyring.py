@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import key_file, segments
-from wxgptd.eventlog.columns import SortedMap, only_in_first
+from wxgptd.eventlog.columns import U64, SortedMap, only_in_first
 from wxgptd.eventlog.disk import write_all
 from wxgptd.eventlog.master_key import MasterKeyUnusable
 from wxgptd.eventlog.user_key import KEY_BYTES, UserKey, number_of, seal, unseal
@@ -105,9 +105,7 @@ class Keyring:
         return True
 
     def _read(self, data: bytes) -> None:
-        numbers: list[int] = []
-        tags: list[int] = []
-        offsets: list[int] = []
+        numbers, tags, offsets = array(U64), array(U64), array(U64)
         scan, is_verified = key_file.Scan(data), False
         for record in scan:
             tag, number = record.tag, record.number

@@ -1,28 +1,26 @@
-"""Read a log at startup: events are grouped by user, and each user is hydrated on first use.
+"""Read a log at startup: the newest snapshot's columns, and every event after it.
 
-Startup needs to know which users exist, whether the log is intact, and the data that spans users.
-Folding one user's events can wait until that user or a page needs the state; most never do.
+Startup needs to know which users exist, whether the log is intact, who has something open, and the
+data that spans users. A user's state is read when it is needed; most never are.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
-from wxgptd.domain.evolve import evolve
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
-from wxgptd.domain.model.values import DeliveryKey, LinkHash, User
+from wxgptd.domain.model.values import User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, reader, segments, state_codec
 from wxgptd.eventlog import snapshot as snapshots
-from wxgptd.eventlog.columns import U64
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.eventlog.user_key import UserKey, number_of
-from wxgptd.ports.record import Capture, Loaded
+from wxgptd.eventlog.positions import VERSION, VERSION_BITS, Place
+from wxgptd.eventlog.user_key import number_of
+from wxgptd.eventlog.users import Users
+from wxgptd.ports.record import Loaded
 
 _OPENS = (e.SessionOpened, e.SessionResumed, e.QuestionAsked, e.PushStarted)
 _SETTLES = (
@@ -36,125 +34,46 @@ _BALANCE = {
     **{codec.TAGS[kind]: 1 for kind in _OPENS},
     **{codec.TAGS[kind]: -1 for kind in _SETTLES},
 }
+_COMPLETED = codec.TAGS[e.AnswerCompleted]
+_SHOWN = frozenset(
+    codec.TAGS[kind] for kind in (e.ReplyOffered, e.PageOpened, e.PushStarted, e.UserErased)
+)
 _ERASED = codec.TAGS[e.UserErased]
 _MARK = codec.TAGS[e.StandingChanged]
 _NEVER = float("inf")
-_UNKNOWN = 0, _NEVER
+_UNKNOWN = 0, _NEVER, 0
+
+UNSEEN_S = 60.0
+UNSEEN_EVENTS = 10_000
+"""An answer that was completed in the log's last minute, and among its last events, may still have
+to be pushed."""
 
 
 class NotEncrypted(WxgptError):
     """the log has an older format"""
 
 
-class UnloadedUser:
-    """One user's entry in the log. Implements `wxgptd.ports.record.Unloaded`."""
-
-    __slots__ = ("entries", "key", "reference", "snapshot", "version")
-
-    def __init__(self, reference: str, key: UserKey | None) -> None:
-        self.reference = reference
-        self.key = key
-        self.snapshot: snapshots.SnapshotUser | None = None
-        self.entries: list[codec.Entry] = []
-        self.version = 0
-
-    @property
-    def events(self) -> int:
-        """The number of events to fold."""
-        return len(self.entries)
-
-    @property
-    def unsettled(self) -> bool:
-        """Whether a session, a question or a push may be open."""
-        balance = self.snapshot.balance if self.snapshot is not None else 0
-        return balance + sum(_BALANCE.get(entry[0], 0) for entry in self.entries) != 0
-
-    @property
-    def marked(self) -> bool:
-        """Whether an operator has ever changed the user's standing."""
-        before = self.snapshot is not None and self.snapshot.marked
-        return before or any(entry[0] == _MARK for entry in self.entries)
-
-    @property
-    def last_at(self) -> float:
-        """The time of the user's newest event, in seconds since the epoch."""
-        if self.entries:
-            return self.entries[-1][2]
-        return self.snapshot.last_at if self.snapshot is not None else 0.0
-
-    def hydrate(self) -> UserState:
-        """Fold the user's events and return the state.
-
-        Raises:
-            Inconsistent: an event cannot follow the ones before it.
-            LogDamaged: the snapshot or an event cannot be decrypted or decoded.
-        """
-        begin = EMPTY
-        try:
-            if self.snapshot is not None and self.snapshot.frozen and self.key is not None:
-                begin = state_codec.unpack_state(self.key.open(self.snapshot.frozen))
-            return reduce(evolve, (codec.event(entry, self.key) for entry in self.entries), begin)
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise reader.LogDamaged(
-                f"the events of user {self.reference} cannot be read: {error}",
-                hint="`wxgpt log verify` locates the damage, `wxgpt log repair` removes it",
-            ) from error
-
-    def frozen(self, capture: Capture) -> snapshots.SnapshotUser:
-        """Return the user's entry for a new snapshot; reuse the last one if nothing has changed."""
-        assert self.key is not None
-        snapshot, before = self.snapshot, capture.keep_since
-        if snapshot is not None and not self.entries and not 0 < snapshot.oldest_at < before:
-            return snapshot
-        state = self.hydrate().trimmed(before)
-        return snapshots.of_state(self.key, state, capture.links_since)._replace(
-            last_at=self.last_at
-        )
-
-    def links(self) -> Iterator[tuple[User, LinkHash, DeliveryKey, float]]:
-        """Yield the links in the snapshot."""
-        if self.snapshot is not None and self.snapshot.links and self.key is not None:
-            for link, question, at in codec.unpack(self.key.open(self.snapshot.links)):
-                yield self.key.user, link, question, at
-
-
 class Index:
-    """Events grouped by user."""
+    """Builds the table of users, event by event. `recent` collects the requested events."""
 
-    def __init__(self, keys: Keyring, since: Mapping[type[e.Event], float]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        keys: Keyring,
+        snapshot: snapshots.Snapshot | None,
+        since: Mapping[type[e.Event], float],
+    ) -> None:
         self._keys = keys
+        self.users = Users(directory, keys, snapshot)
         from_times = {codec.TAGS[kind]: at for kind, at in since.items()}
-        from_times[_ERASED] = 0.0
-        self._since = {
-            tag: (version, from_times.get(tag, _NEVER)) for tag, version in codec.VERSIONS.items()
+        from_times[_ERASED] = from_times[_MARK] = 0.0
+        self._kinds = {
+            tag: (version, from_times.get(tag, _NEVER), _BALANCE.get(tag, 0))
+            for tag, version in codec.VERSIONS.items()
         }
-        self._users: dict[str, UnloadedUser] = {}
-        self._recent: list[tuple[UnloadedUser, e.Event]] = []
-        self.erased: set[str] = set()
-
-    @property
-    def numbers(self) -> array[int]:
-        """The sorted numbers of all users' references."""
-        return array(U64, sorted(map(number_of, self._users)))
-
-    @property
-    def recent(self) -> list[tuple[User, e.Event]]:
-        """The requested events; erased users appear as pseudonyms."""
-        return [
-            (
-                unloaded.key.user
-                if unloaded.key is not None and unloaded.reference not in self.erased
-                else codec.pseudonym(unloaded.reference),
-                event,
-            )
-            for unloaded, event in self._recent
-        ]
-
-    def begin_with(self, snapshot: snapshots.Snapshot) -> None:
-        """Start with the users of a snapshot."""
-        for user in snapshot.users:
-            unloaded = self._add_user(user.reference)
-            unloaded.version, unloaded.snapshot = user.version, user
+        self._requested = {tag: at for tag, at in from_times.items() if tag not in (_ERASED, _MARK)}
+        self._balances = dict(snapshot.balances) if snapshot is not None else {}
+        self._recent: list[tuple[str, e.Event]] = []
 
     def take(self, first_seq: int, entries: Sequence[codec.Entry], after: int = 0) -> None:
         """Add the events of a commit group that come after number `after`.
@@ -166,70 +85,110 @@ class Index:
         if first_seq <= after:
             entries = entries[after + 1 - first_seq :]
             first_seq = after + 1
-        users, since = self._users, self._since
+        kinds, balances, generation = self._kinds, self._balances, self.users.newest_generation
+        last, back = generation.last, generation.back
+        seq = first_seq
         for entry in entries:  # runs millions of times: most of startup is spent here
             tag, version, at, reference, previous, _, _ = entry
-            unloaded = users.get(reference) or self._add_user(reference)
-            if previous != unloaded.version:
-                seq = first_seq + entries.index(entry)
+            number = int(reference[-16:], 16)
+            was = last.get(number)
+            if was is None:
+                known = self.users.version(number)
+                back.append(0)
+            else:
+                known = was & VERSION
+                back.append(seq - (was >> VERSION_BITS))
+            if previous != known:
                 raise Inconsistent(
                     f"event {seq} expects version {previous} of its user, "
-                    f"but the user is at version {unloaded.version}"
+                    f"but the user is at version {known}"
                 )
-            unloaded.version = previous + 1
-            unloaded.entries.append(entry)
-            newest, from_at = since.get(tag, _UNKNOWN)
+            last[number] = seq << VERSION_BITS | (previous + 1)
+            newest, from_at, balance = kinds.get(tag, _UNKNOWN)
             if version > newest:
-                raise codec.unreadable(first_seq + entries.index(entry), tag, version)
+                raise codec.unreadable(seq, tag, version)
+            if balance:
+                count = balances.get(number, 0) + balance
+                if count:
+                    balances[number] = count
+                else:
+                    del balances[number]
             if at >= from_at:
-                self._note_event(unloaded, entry)
+                self._note(entry, number)
+            seq += 1
 
-    def _add_user(self, reference: str) -> UnloadedUser:
-        unloaded = self._users[reference] = UnloadedUser(reference, self._keys.find(reference))
-        return unloaded
+    def _note(self, entry: codec.Entry, number: int) -> None:
+        tag, at = entry[0], entry[2]
+        if tag == _MARK:
+            self.users.marked.add(number)
+        elif tag == _ERASED:
+            self.users.erased.add(number)
+            self.users.marked.discard(number)
+            self._balances.pop(number, None)
+        if at >= self._requested.get(tag, _NEVER):
+            key = self._keys.numbered(number)
+            self._recent.append((entry[3], codec.event(entry, key)))
 
-    def _note_event(self, unloaded: UnloadedUser, entry: codec.Entry) -> None:
-        if entry[0] == _ERASED:
-            self.erased.add(unloaded.reference)
-        else:
-            self._recent.append((unloaded, codec.event(entry, unloaded.key)))
+    @property
+    def recent(self) -> list[tuple[User, e.Event]]:
+        """The requested events; erased users appear as pseudonyms."""
+        return [(self._user(reference), event) for reference, event in self._recent]
 
-    def users(self) -> Mapping[User, UnloadedUser]:
-        """Return the users who have not been erased.
+    def _user(self, reference: str) -> User:
+        number = number_of(reference)
+        key = self._keys.numbered(number) if number not in self.users.erased else None
+        return key.user if key is not None else codec.pseudonym(reference)
+
+    def open_users(self) -> list[User]:
+        """Return the users with a session, a question, a push or an unseen answer."""
+        keys = map(self._keys.numbered, {*self._balances, *self._unseen()})
+        return [key.user for key in keys if key is not None]
+
+    def _unseen(self) -> Iterator[int]:
+        """Yield the users whose answer was completed at the very end, and not shown since."""
+        shown: set[int] = set()
+        last_at = 0.0
+        for entry in self.users.newest_entries(UNSEEN_EVENTS):
+            tag, _, at, reference, *_ = entry
+            last_at = last_at or at
+            if at < last_at - UNSEEN_S:
+                return
+            number = number_of(reference)
+            if tag in _SHOWN:
+                shown.add(number)
+            elif tag == _COMPLETED and number not in shown:
+                yield number
+
+    def require_keys(self) -> None:
+        """Check that every user who was not erased has a key.
 
         Raises:
-            LogDamaged: the keys of users who were never erased are missing.
+            LogDamaged: some are missing.
         """
-        for unloaded in self._users.values():
-            if unloaded.key is None and unloaded.reference not in self.erased:
-                self._keys.refresh()  # the file may be newer than our copy
-                unloaded.key = self._keys.find(unloaded.reference)
-        users = {
-            unloaded.key.user: unloaded
-            for reference, unloaded in self._users.items()
-            if unloaded.key is not None and reference not in self.erased
-        }
-        missing = len(self._users) - len(self.erased) - len(users)
+        numbers = self.users.numbers()
+        missing = self._keys.missing(numbers) - self.users.erased
+        if missing and self._keys.refresh():  # the file may be newer than our copy
+            missing = self._keys.missing(numbers) - self.users.erased
         if missing:
+            count = len(missing)
             raise reader.LogDamaged(
-                f"the keys of {missing} user{'s' if missing > 1 else ''} are not in the keyring, "
+                f"the keys of {count} user{'s' if count > 1 else ''} are not in the keyring, "
                 f"{self._keys.path.parent.name}/{self._keys.path.name}",
                 hint="restore that file from a backup; without one, `wxgpt log repair` "
                 "marks these users as erased",
             )
-        return users
 
 
 class Found(NamedTuple):
     """The result of reading a log.
 
-    `erased` holds the references of erased users whose keys have yet to be deleted, `numbers` the
-    sorted numbers of all users' references, and `unreadable` the damaged snapshots.
+    `erased` holds the references of erased users whose keys have yet to be deleted, and
+    `unreadable` the damaged snapshots.
     """
 
     loaded: Loaded
+    users: Users
     erased: Sequence[str]
-    numbers: array[int]
     unreadable: Collection[Path]
 
 
@@ -239,10 +198,12 @@ def load(
     since: Mapping[type[e.Event], float],
     *,
     everything: bool = False,
+    until: int | None = None,
 ) -> Found:
     """Read the log in `directory`: the newest snapshot and the events after it.
 
-    If `everything`, read all events, starting from the oldest snapshot that they need, if any.
+    If `everything`, read all events, starting from the oldest snapshot that they need, if any. If
+    `until`, ignore the events after that number, and whatever follows in the segments.
 
     `since` maps each kind of event that `recent` should contain to the time to start from.
 
@@ -253,23 +214,25 @@ def load(
     """
     choose = _first_needed if everything else snapshots.newest
     snapshot, skipped = choose(directory, keys)
-    index = Index(keys, since)
-    if snapshot is not None:
-        index.begin_with(snapshot)
+    index = Index(directory, keys, snapshot, since)
     covered = snapshot.last_seq if snapshot is not None else 0
-    last_seq = _read(directory, index, covered)
-    users = index.users()
+    last_seq = _read(directory, index, covered, until)
+    index.require_keys()
+    users = index.users
+    users.newest_generation.freeze()
+    wants_links = e.QuestionAsked in since
     loaded = Loaded(
         last_seq=last_seq,
         users=users,
+        open=index.open_users(),
         recent=index.recent,
-        links=[link for user in users.values() for link in user.links()],
+        links=list(users.links()) if wants_links else [],
         notes=snapshot.notes if snapshot is not None else {},
         snapshot_seq=covered,
         skipped=[f"{path.name}: {why}" for path, why in skipped.items()],
     )
-    undeleted = [reference for reference in index.erased if keys.find(reference) is not None]
-    return Found(loaded, undeleted, index.numbers, skipped.keys())
+    undeleted = [key for number in users.erased if (key := keys.numbered(number)) is not None]
+    return Found(loaded, users, [key.reference for key in undeleted], skipped.keys())
 
 
 def _first_needed(directory: Path, keys: Keyring) -> snapshots.Newest:
@@ -286,8 +249,10 @@ def _first_needed(directory: Path, keys: Keyring) -> snapshots.Newest:
     return snapshots.Newest(None, skipped)
 
 
-def _read(directory: Path, index: Index, after: int) -> int:
+def _read(directory: Path, index: Index, after: int, until: int | None) -> int:
     """Add the events after number `after` to `index`; return the number of the last one."""
+    if until is not None and until <= after:
+        return after
     paths = segments.list_segments(directory)
     due: int | None = None
     for number, path in enumerate(paths):
@@ -295,9 +260,11 @@ def _read(directory: Path, index: Index, after: int) -> int:
         if not last and segments.first_seq_of(paths[number + 1]) <= after + 1:
             continue
         first, expected = segments.first_seq_of(path), after + 1 if due is None else due
+        if until is not None and first > until:
+            break
         if first > expected or (due is not None and first != due):
             raise reader.damaged(path, 0, f"event {expected} expected, {first} found")
-        due = _read_segment(path, index, after, last=last)
+        due = _read_segment(path, index, after, until, last=last)
     if (due or 1) <= after:
         raise reader.LogDamaged(
             f"the log in {directory} ends with event {(due or 1) - 1}, "
@@ -308,7 +275,7 @@ def _read(directory: Path, index: Index, after: int) -> int:
     return (due or 1) - 1
 
 
-def _read_segment(path: Path, index: Index, after: int, *, last: bool) -> int:
+def _read_segment(path: Path, index: Index, after: int, until: int | None, *, last: bool) -> int:
     with reader.mapped(path) as data:
         header = reader.read_header(path, data, last=last)
         if header is None:
@@ -320,13 +287,22 @@ def _read_segment(path: Path, index: Index, after: int, *, last: bool) -> int:
                 "stop the daemon and copy the state directory first",
             )
         walk = framing.Walk(data, header)
+        begin = framing.HEADER_BYTES
         for frame in walk:
+            if until is not None and frame.first_seq > until:
+                return until + 1
             if frame.first_seq + frame.count > after + 1:
+                index.users.note_frame(Place(frame.first_seq, header.first_seq, begin))
+                entries = reader.entries_of(path, header, frame)
+                if until is not None:
+                    entries = entries[: until + 1 - frame.first_seq]
                 try:
-                    index.take(frame.first_seq, reader.entries_of(path, header, frame), after)
+                    index.take(frame.first_seq, entries, after)
                 except (ValueError, TypeError, LookupError, AttributeError) as error:
                     raise reader.unreadable(path, frame, error) from error
-        return reader.require_tail(path, walk.tail, last=last)
+            begin = frame.end
+        next_seq = reader.require_tail(path, walk.tail, last=last)
+        return next_seq if until is None else min(next_seq, until + 1)
 
 
 def states(snapshot: snapshots.Snapshot, keys: Keyring) -> dict[str, UserState]:
@@ -342,22 +318,25 @@ def states(snapshot: snapshots.Snapshot, keys: Keyring) -> dict[str, UserState]:
     return by_reference
 
 
-def frozen(
-    hydrated: Sequence[tuple[UserKey, UserState]], capture: Capture, keys: Keyring
-) -> Iterator[snapshots.SnapshotUser]:
-    """Yield the users for a snapshot of `capture`.
+def require_states(found: Found, keys: Keyring) -> None:
+    """Check that the state of every user can be read.
 
-    Users who have been erased since it was taken are included without their state, because the
-    erasure, which follows in the log, refers to them.
+    Raises:
+        Inconsistent: an event cannot follow the ones before it.
+        LogDamaged: the snapshot or an event cannot be read, decrypted or decoded.
     """
-    for key, state in hydrated:
-        if keys.find(key.reference) is None:
-            yield snapshots.of_erased(key.reference, state.version)
-        else:
-            yield snapshots.of_state(key, state.trimmed(capture.keep_since), capture.links_since)
-    for unloaded in capture.unloaded.values():
-        assert isinstance(unloaded, UnloadedUser)
-        if keys.find(unloaded.reference) is None:
-            yield snapshots.of_erased(unloaded.reference, unloaded.version)
-        else:
-            yield unloaded.frozen(capture)
+    for error in damaged_states(found, keys):
+        raise error
+
+
+def damaged_states(found: Found, keys: Keyring) -> Iterator[WxgptError]:
+    """Read the state of every user, and yield what is wrong."""
+    users = found.users
+    for number in users.numbers():
+        key = keys.numbered(number) if number not in users.erased else None
+        try:
+            if key is not None:
+                users.state(key)
+        except WxgptError as error:
+            yield error
+    users.close()

@@ -328,11 +328,10 @@ def _frames(
 
 
 def _rejections(directory: Path, keys: Keyring) -> Iterator[str]:
-    """Yield what startup or hydration rejects even though every frame is valid."""
+    """Yield what startup or reading a state rejects even though every frame is valid."""
     try:
         if not recovery.is_plain(directory):
-            for user in loading.load(directory, keys, {}).loaded.users.values():
-                user.hydrate()
+            loading.require_states(loading.load(directory, keys, {}), keys)
     except WxgptError as error:
         yield str(error)
 
@@ -340,8 +339,7 @@ def _rejections(directory: Path, keys: Keyring) -> Iterator[str]:
 def _history_is_inconsistent(directory: Path, keys: Keyring) -> bool:
     """Return whether any user's events are inconsistent, even those startup does not read."""
     try:
-        for user in loading.load(directory, keys, {}, everything=True).loaded.users.values():
-            user.hydrate()
+        loading.require_states(loading.load(directory, keys, {}, everything=True), keys)
     except Inconsistent:
         return True
     except WxgptError:

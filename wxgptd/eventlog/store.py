@@ -5,6 +5,7 @@ This is the only module where the writer's thread meets the reactor's.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 
 from wxgptd.domain.model.events import Event, UserErased
-from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import (
@@ -23,12 +23,16 @@ from wxgptd.eventlog import (
     retention,
     segments,
     snapshot,
+    snapshot_writing,
+    snapshotting,
     verifying,
 )
 from wxgptd.eventlog.disk import is_disk_full
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.eventlog.user_key import UserKey
-from wxgptd.eventlog.writer import Listener, SegmentBounds, System, Writer
+from wxgptd.eventlog.positions import Place
+from wxgptd.eventlog.system import System
+from wxgptd.eventlog.users import Users
+from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
 from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
 from wxgptd.ports.store import InSession
 
@@ -80,6 +84,8 @@ class LogStore:
         bounds: SegmentBounds = SegmentBounds(),
         system: System = System(),
     ) -> None:
+        self._state_dir = state_dir
+        self._master = master
         self._disk = system.disk
         self._system = system
         segments.make_private_directory(state_dir)
@@ -94,6 +100,7 @@ class LogStore:
         self._waiting: dict[Deferred[int], int] = {}
         self._failed: StoreUnavailable | None = None
         self._writer: Writer | None = None
+        self._users: Users | None = None
         self._erased: Sequence[str] = ()
         self._unreadable: Sequence[Path] = ()
         self.trimmed: recovery.Trimmed | None = None
@@ -111,7 +118,8 @@ class LogStore:
         if recovery.is_plain(self._directory):
             recovery.encrypt(self._directory, self._keys, self._bounds.bytes)
         log = loading.load(self._directory, self._keys, since)
-        self._keys.keep(log.numbers)
+        self._users = log.users
+        self._keys.keep(log.users.numbers())
         self._erased, self._unreadable = log.erased, list(log.unreadable)
         return log.loaded
 
@@ -127,6 +135,8 @@ class LogStore:
             self._write_keys()
         except OSError as error:
             raise _unavailable(error) from error
+        assert self._users is not None, "load comes first"
+        self._users.close()  # the newest segment is another file now
         self.trimmed = ready.trimmed
         self._writer = Writer(
             self._directory,
@@ -195,7 +205,10 @@ class LogStore:
             self._keys.forget(key)  # a user who returns is a new one
             erased = key.reference
         new_key = key if existing is None else None
-        self._waiting[result] = self._writer.append(entries, result, new_key, erased)
+        seq = self._waiting[result] = self._writer.append(entries, result, new_key, erased)
+        assert self._users is not None, "load comes first"
+        kinds = [event for _, event in events]
+        self._users.append(key, seq + 1 - len(events), expected, kinds)
         if not self._flushing:
             self._flushing = True
             self._turns.soon(self._flush)
@@ -240,30 +253,33 @@ class LogStore:
         return self._writer is not None and self._writer.full
 
     def snapshot(self, capture: Capture) -> Callable[[], None]:
-        """Return a function that writes a snapshot.
+        """Return a function that takes a snapshot of everything up to now.
 
-        Call it in any thread, once `capture` is durable. It also deletes old snapshots.
+        Call it in any thread, once `capture.last_seq` is durable. It also deletes old snapshots.
 
         Raises (when called):
             OSError: the snapshot could not be written.
+            WxgptError: a user's events are inconsistent or damaged.
         """
-        hydrated: list[tuple[UserKey, UserState]] = []
-        for user, state in capture.hydrated.items():
-            key = self._keys.of(user)
-            if key is not None:
-                hydrated.append((key, state))
+        assert self._users is not None, "load comes first"
+        users = self._users
+        users.begin_generation(capture.last_seq)
+        job = snapshotting.Job(
+            state_dir=self._state_dir, links_until=self._keys.created, **capture._asdict()
+        )
 
-        def write() -> None:
-            users = loading.frozen(hydrated, capture, self._keys)
-            snapshot.write(
-                self._directory, capture.last_seq, capture.notes, users, self._keys, self._disk
-            )
-            snapshot.require(self._directory, capture.last_seq, self._keys)
-            for path in self._unreadable:  # retention would keep segments for them
-                path.unlink(missing_ok=True)
-            snapshot.drop_all_but(self._directory, snapshot.KEPT, self._disk)
+        def take() -> None:
+            path = self._system.take_snapshot(job, self._master, self._disk)
+            try:
+                taken = snapshot.read(path, self._keys)
+            except ValueError as error:
+                raise OSError(errno.EIO, f"{path.name}: {error}") from error
+            self._turns.in_reactor(lambda: users.adopt(taken))
+            for unreadable in self._unreadable:  # retention would keep segments for them
+                unreadable.unlink(missing_ok=True)
+            snapshot_writing.drop_all_but(self._directory, snapshot_writing.KEPT, self._disk)
 
-        return write
+        return take
 
     def retain(self, before: float, most_bytes: int) -> RetentionResult:
         """Delete old segments; see `wxgptd.eventlog.retention`. May be called in any thread.
@@ -281,14 +297,18 @@ class LogStore:
         """
         error = self._writer.close() if self._writer is not None else None
         self._writer = None
+        if self._users is not None:
+            self._users.close()
         self._lock.release()
         if error is not None:
             raise self._failed or _unavailable(error)
 
-    def _durable(self, tokens: list[object]) -> None:
-        self._turns.in_reactor(lambda: self._acknowledge(tokens))
+    def _durable(self, tokens: list[object], place: Place) -> None:
+        self._turns.in_reactor(lambda: self._acknowledge(tokens, place))
 
-    def _acknowledge(self, tokens: list[object]) -> None:
+    def _acknowledge(self, tokens: list[object], place: Place) -> None:
+        if self._users is not None:
+            self._users.note_frame(place)
         for token in tokens:
             assert isinstance(token, Deferred)
             seq = self._waiting.pop(token, None)

@@ -70,13 +70,9 @@ def verify(directory: Path, keys: Keyring | None) -> Verdict:
     stories: list[str] = []
     unused: Sequence[str] = ()
     try:
-        loaded = loading.load(directory, keys, {}, everything=True).loaded
-        unused = loaded.skipped
-        for user in loaded.users.values():
-            try:
-                user.hydrate()
-            except WxgptError as error:
-                stories.append(str(error))
+        found = loading.load(directory, keys, {}, everything=True)
+        unused = found.loaded.skipped
+        stories.extend(map(str, loading.damaged_states(found, keys)))
     except loading.NotEncrypted:
         pass
     except WxgptError as error:

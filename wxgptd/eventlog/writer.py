@@ -23,12 +23,14 @@ from queue import Empty
 from typing import NamedTuple, TypeVar
 
 from wxgptd.eventlog import codec, framing, segments
-from wxgptd.eventlog.disk import DISK, Disk, Reserve, is_disk_full
+from wxgptd.eventlog.disk import Reserve, is_disk_full
 from wxgptd.eventlog.framing import MAX_GROUP_BYTES
 from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.positions import Place
 from wxgptd.eventlog.recovery import Ready
+from wxgptd.eventlog.system import System
 from wxgptd.eventlog.user_key import UserKey
-from wxgptd.eventlog.workers import WORKERS, Queue, Workers
+from wxgptd.eventlog.workers import Queue
 from wxgptd.ports.record import SYNC_BOUNDS_S
 
 T = TypeVar("T")
@@ -76,22 +78,16 @@ class SegmentBounds(NamedTuple):
     age_s: float = 0.0
 
 
-class System(NamedTuple):
-    """The disk and the threads that the writer uses."""
-
-    disk: Disk = DISK
-    workers: Workers = WORKERS
-
-
 class Listener(NamedTuple):
     """The writer's callbacks, called in its thread. They must not block.
 
-    `on_durable` is called with the tokens of all appends that one commit made durable, in order;
+    `on_durable` is called with the tokens of all appends that one commit made durable, in order,
+    and the place of its frame;
     `on_failure` once, with the error after which nothing more becomes durable; `on_full` whenever
     the disk becomes full, and when there is room again.
     """
 
-    on_durable: Callable[[list[object]], None]
+    on_durable: Callable[[list[object], Place], None]
     on_failure: Callable[[Exception], None]
     on_full: Callable[[bool], None]
 
@@ -259,6 +255,7 @@ class Writer:
             self._write_keys(new_keys)
         events = sum(append.events for append in group)
         payload = codec.join(events, [append.packed for append in group])
+        place = Place(self._written_seq, self._first_seq, self._segment.size)
         self._write(
             self._segment, framing.pack_frame(self._key, self._written_seq, events, payload)
         )
@@ -272,7 +269,7 @@ class Writer:
         commits = self._commits
         self._commits = Commits(commits.groups + 1, commits.events + events, commits.sync_s + took)
         self._syncs[bisect_left(SYNC_BOUNDS_S, took)] += 1
-        self._listener.on_durable([append.token for append in group])
+        self._listener.on_durable([append.token for append in group], place)
 
     def _write_keys(self, keys: list[UserKey]) -> None:
         """Append keys to the keyring. Durable on return."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -76,41 +76,40 @@ class StoreFigures(NamedTuple):
     pending: int = 0
 
 
-class Unloaded(Protocol):
-    """A user whose state has not been needed since the start; its events are not folded until then.
+class StoredUsers(Protocol):
+    """All users in the log. A user's state is read when it is needed."""
 
-    `events` is the number of events to fold, `last_at` the time of the newest one. `unsettled` is
-    whether a session, a question or a push may be open; `marked` is whether an operator has ever
-    changed the user's standing.
-    """
+    def __len__(self) -> int: ...
 
-    @property
-    def events(self) -> int: ...
+    def find(self, user: User) -> UserState | None:
+        """Return a user's state, or None if nothing is known about the user.
 
-    @property
-    def last_at(self) -> float: ...
+        Raises:
+            WxgptError: the user's events are inconsistent or damaged.
+        """
+        ...
 
-    @property
-    def unsettled(self) -> bool: ...
+    def newest(self, limit: int) -> Iterator[User]:
+        """Yield at least `limit` users if there are so many, roughly the newest first."""
+        ...
 
-    @property
-    def marked(self) -> bool: ...
-
-    def hydrate(self) -> UserState:
-        """Fold the events and return the state."""
+    def marked_users(self) -> Iterator[User]:
+        """Yield the users whose standing an operator has ever changed."""
         ...
 
 
 class Loaded(NamedTuple):
     """What startup needs from a log.
 
-    `recent` holds the requested events of all users, `links` the links to older answers: the
-    user, the link's hash, the question and the time. `notes` holds the snapshots of the projections
-    after event `snapshot_seq`, by name; `skipped` is why newer snapshots are not used.
+    `open` has the users with something unfinished. `recent` holds the requested events of all
+    users, `links` the links of earlier versions: the user, the link's hash, the question and the
+    time. `notes` holds the snapshots of the projections after event `snapshot_seq`, by name;
+    `skipped` is why newer snapshots are not used.
     """
 
     last_seq: int
-    users: Mapping[User, Unloaded]
+    users: StoredUsers
+    open: Sequence[User]
     recent: Sequence[tuple[User, Event]]
     links: Sequence[tuple[User, LinkHash, DeliveryKey, float]]
     notes: Mapping[str, object]
@@ -119,15 +118,13 @@ class Loaded(NamedTuple):
 
 
 class Capture(NamedTuple):
-    """The contents of a future snapshot: all states and projections after event `last_seq`.
+    """What a snapshot of everything up to event `last_seq` needs beside the log.
 
-    Nothing in it changes. Past sessions that ended before `keep_since` are left out, as are links
-    from before `links_since`.
+    `notes` are those of the projections. Past sessions that ended before `keep_since` are left out,
+    as are links from before `links_since`.
     """
 
     last_seq: int
-    hydrated: Mapping[User, UserState]
-    unloaded: Mapping[User, Unloaded]
     notes: Mapping[str, object]
     keep_since: float
     links_since: float

@@ -52,9 +52,10 @@ class EventStore(Protocol):
         ...
 
     def snapshot(self, capture: Capture) -> Callable[[], None]:
-        """Return a function that stores `capture`, so that later starts can skip its events.
+        """Return a function that takes a snapshot, so that later starts can skip its events.
 
-        Call it from any thread, once `capture` is durable.
+        Call it from any thread, once everything up to `capture.last_seq`, which is the newest
+        event now, is durable.
         """
         ...
 

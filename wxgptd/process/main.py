@@ -29,6 +29,7 @@ from wxgptd.errors import WxgptError
 from wxgptd.eventlog import master_key
 from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
 from wxgptd.eventlog.store import LogStore, StoreListener, StoreUnavailable, Turns
+from wxgptd.eventlog.system import System
 from wxgptd.eventlog.writer import SegmentBounds
 from wxgptd.outbound.client import http_client
 from wxgptd.outbound.names import Names
@@ -52,6 +53,7 @@ from wxgptd.process.process_limits import (
     return_freed_memory,
 )
 from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite, Bounds
+from wxgptd.process.snapshot_process import SnapshotProcess
 from wxgptd.process.supervision import Supervision, in_terminal
 from wxgptd.process.threads import start_threads
 from wxgptd.service.environment import Environment
@@ -169,6 +171,7 @@ class _Process:
         self._failed: Deferred[None] = Deferred()
         self._service: Service | None = None
         self._reload_wanted = False
+        self._take_snapshot = SnapshotProcess()
 
     async def run(self) -> None:
         """Start, and run until the process receives a stop signal or cannot continue."""
@@ -255,6 +258,7 @@ class _Process:
             SegmentBounds(
                 self._config.log.segment_size, keeping_period_s(self._config.log.keep or 0.0)
             ),
+            System(take_snapshot=self._take_snapshot),
         )
 
     async def _listen(self, service: Service, site: BoundedSite) -> Sequence[Wrapped]:
@@ -319,6 +323,7 @@ class _Process:
             ):
                 await deferLater(self._reactor, 0.05)  # which also lets the last replies be sent
             service.end()
+            self._take_snapshot.stop()
             await service.settled()
             await admin.stopListening()
             try:

@@ -162,7 +162,7 @@ class Pushing:
 
     def begin(self) -> None:
         """Push answers that were completed just before the daemon stopped and never pushed."""
-        for user, state in self._journal.hydrated():
+        for user, state in self._journal.loaded():
             for name in state.unseen:
                 if state.question(name).pushed is None and state.push is None:
                     self.consider(user, name)

@@ -30,7 +30,7 @@ class Recovery:
 
     def begin(self) -> None:
         """Settle each user's unfinished work."""
-        for user, state in self._journal.hydrated():
+        for user, state in self._journal.loaded():
             if state.unanswered or state.push is not None:
                 self._recover(user, state)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from heapq import nlargest
 
 from twisted.internet.defer import Deferred, succeed
@@ -11,6 +11,7 @@ from wxgptd.domain.decide import commands as c
 from wxgptd.domain.decide import limits
 from wxgptd.domain.intake.routing import NotAnswered
 from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import (
     AccountName,
     CloseReason,
@@ -54,8 +55,7 @@ class Users:
         now = self._event_clock.now()
         day_began_at, _ = self._event_clock.day()
         summaries = []
-        for heard_at, user in nlargest(limit, self._last_heard(standing, now)):
-            state = self._journal.state(user)
+        for user, state in self._last_heard(limit, standing, now):
             today = list(limits.questions_since(state, day_began_at))
             summaries.append(
                 UserSummary(
@@ -63,24 +63,25 @@ class Users:
                     user=user.openid,
                     standing=state.standing_at(now),
                     until=state.standing_until or None,
-                    last_at=heard_at or None,
+                    last_at=state.heard_at or None,
                     questions_today=len(today),
                     tokens_today=limits.tokens_of(today),
                 )
             )
         return summaries
 
-    def _last_heard(self, standing: str, now: float) -> Iterator[tuple[float, User]]:
-        """Yield users and when they were last heard from; an empty `standing` means all users."""
-        default = standing in ("", Standing.DEFAULT)
-        for user, unloaded in tuple(self._journal.unloaded().items()):
-            if unloaded.marked:
-                self._journal.state(user)  # hydrates; all others have the default standing
-            elif default and is_follower(user):
-                yield unloaded.last_at, user
-        for user, state in self._journal.hydrated():
-            if standing in ("", state.standing_at(now)) and is_follower(user):
-                yield state.heard_at, user
+    def _last_heard(self, limit: int, standing: str, now: float) -> list[tuple[User, UserState]]:
+        """Return users and their states, newest first; an empty `standing` means all users."""
+        users = self._journal.users
+        # Only a user whose standing was once changed can have another than the default.
+        is_rare = standing not in ("", Standing.DEFAULT)
+        found = [
+            (user, state)
+            for user in (users.marked_users() if is_rare else users.newest(limit))
+            if is_follower(user)
+            and standing in ("", (state := self._journal.state(user)).standing_at(now))
+        ]
+        return nlargest(limit, found, key=lambda entry: entry[1].heard_at)
 
     def knows(self, account: str, openid: str) -> bool:
         """Return whether anything is known about a user."""

@@ -5,13 +5,14 @@ decides, appends, applies the new state at once so that the next command sees it
 subscribed effects. Before an effect acts outside the process, it awaits `Journal.committed`. The
 new state is computed before the append, so an inconsistent event is never written.
 
-After startup most users are unloaded: their state is folded on first access.
+Only the users who were active lately are loaded: any other state is read when it is needed, and
+unloaded again after an hour.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import itemgetter
@@ -27,15 +28,15 @@ from wxgptd.domain.model.events import Event, UserErased
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.ports.record import Capture, Loaded, Unloaded
+from wxgptd.ports.record import Capture, Loaded, StoredUsers
 from wxgptd.ports.store import EventStore
 from wxgptd.service.state.projections import Projection
 
-RECENTLY_S = 900.0
-"""Users who were active in the last 15 minutes of the log are hydrated at startup..."""
+UNLOAD_AFTER_S = 1_800.0
+"""A user whose state was not needed for this long is unloaded; it may take twice as long."""
 
-MANY_EVENTS = 2_000
-"""...and so are users with more events than this: folding them later would delay others."""
+UNLOADED_AT_ONCE = 500
+"""So many users' states are freed in one go: freeing all would delay others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,16 @@ class Journal:
         self._store = store
         self._on_damage = on_damage
         self._projections = tuple(projections)
-        self._hydrated: dict[User, UserState] = {}
-        self._unloaded: dict[User, Unloaded] = {}
+        self._users: StoredUsers = _Nobody()
+        self._young: dict[User, UserState] = {}
+        """The users whose state was needed since the last rotation..."""
+        self._old: dict[User, UserState] = {}
+        """...since the one before..."""
+        self._unneeded: dict[User, UserState] = {}
+        """...and not since then."""
+        self._unfinished: set[User] = set()
+        self._rotated_at = 0.0
+        self._is_old_durable = True
         self._keep_since = 0.0
         self._newest: _Commit | None = None
         self._effects: list[Effect] = []
@@ -121,12 +130,13 @@ class Journal:
         return earliest
 
     def load(self, loaded: Loaded, now: float) -> None:
-        """Load the log. Hydrate users with recent activity or unfinished work.
+        """Load the log: its projections, and the users with unfinished work.
 
         Raises:
             Inconsistent: an event contradicts the ones before it.
         """
-        self._unloaded = dict(loaded.users)
+        self._users = loaded.users
+        self._rotated_at = now
         for projection in self._projections:
             projection.restore(loaded.notes.get(projection.name))
         # Oldest first: expired links are dropped in the order in which they were added.
@@ -140,13 +150,11 @@ class Journal:
                     projection.replay(user, event)
         for projection in self._projections:
             projection.replayed(self)
-        newest = max((unloaded.last_at for unloaded in self._unloaded.values()), default=0.0)
-        for user, unloaded in loaded.users.items():
-            recent = unloaded.last_at > newest - RECENTLY_S
-            if recent or unloaded.unsettled or unloaded.events > MANY_EVENTS:
-                state = self.state(user)
-                for projection in self._projections:
-                    projection.on_user(user, state)
+        for user in loaded.open:
+            state = self.state(user)
+            self._note_unfinished(user, state)
+            for projection in self._projections:
+                projection.on_user(user, state)
 
     def state(self, user: User) -> UserState:
         """Return the user's state, which is empty for an unknown user.
@@ -154,37 +162,62 @@ class Journal:
         Raises:
             WxgptError: the user's events in the log are inconsistent; `on_damage` was called.
         """
-        state = self._hydrated.get(user)
+        state = self._young.get(user)
         if state is None:
-            unloaded = self._unloaded.get(user)
-            if unloaded is None:
-                return EMPTY
-            try:
-                state = self._hydrated[user] = unloaded.hydrate().trimmed(self._keep_since)
-            except WxgptError as error:
-                self._on_damage(error)
-                raise
-            del self._unloaded[user]
+            state = self._old.pop(user, None) or self._read(user)
+            if state is not EMPTY:
+                self._young[user] = state
         return state
 
-    def hydrated(self) -> Iterable[tuple[User, UserState]]:
-        """Return the hydrated users, which always include those with unfinished work."""
-        return tuple(self._hydrated.items())
+    def _read(self, user: User) -> UserState:
+        try:
+            state = self._users.find(user)
+        except WxgptError as error:
+            self._on_damage(error)
+            raise
+        return state.trimmed(self._keep_since) if state is not None else EMPTY
 
-    def unloaded(self) -> Mapping[User, Unloaded]:
-        """Return the users whose state has not been accessed since startup."""
-        return self._unloaded
+    def loaded(self) -> Iterable[tuple[User, UserState]]:
+        """Return the users in memory, which include those with unfinished work."""
+        return (*self._old.items(), *self._young.items())
+
+    @property
+    def users(self) -> StoredUsers:
+        """All users in the log."""
+        return self._users
+
+    def unload(self, now: float) -> None:
+        """Unload some users whose state was not needed for long. Call this every second."""
+        for _ in range(min(UNLOADED_AT_ONCE, len(self._unneeded))):
+            self._unneeded.popitem()
+        # What is not durable yet could not be read again.
+        if now < self._rotated_at + UNLOAD_AFTER_S or not self._is_old_durable:
+            return
+        self._rotated_at = now
+        for user in self._unfinished & self._old.keys():
+            self._young[user] = self._old.pop(user)
+        self._unneeded, self._old, self._young = self._old, self._young, {}
+        self._is_old_durable = False
+        self.committed().addCallbacks(self._old_is_durable, lambda _: None)
+
+    def _old_is_durable(self, _: None) -> None:
+        self._is_old_durable = True
+
+    def _note_unfinished(self, user: User, state: UserState) -> None:
+        if state.live is not None or state.unanswered or state.push is not None:
+            self._unfinished.add(user)
+        else:
+            self._unfinished.discard(user)
 
     def capture(self, keep_since: float, links_since: float) -> Capture:
-        """Capture the current state; drop past sessions that ended before `keep_since`."""
+        """Capture what a snapshot needs; drop past sessions that ended before `keep_since`."""
         self._keep_since = keep_since
-        for user, state in self._hydrated.items():
-            if state.past and state.past[0].closed_at < keep_since:
-                self._hydrated[user] = state.trimmed(keep_since)
+        for states in (self._young, self._old) if keep_since else ():
+            for user, state in states.items():
+                if state.past and state.past[0].closed_at < keep_since:
+                    states[user] = state.trimmed(keep_since)
         return Capture(
             last_seq=self._store.figures().last_seq,
-            hydrated=dict(self._hydrated),
-            unloaded=dict(self._unloaded),
             notes={
                 projection.name: projection.snapshot()
                 for projection in self._projections
@@ -213,9 +246,11 @@ class Journal:
             for projection in self._projections:
                 projection.on_event(user, event, evolved)
         if isinstance(events[-1], UserErased):
-            self._hydrated.pop(user, None)
+            self._young.pop(user, None)
+            self._unfinished.discard(user)
         else:
-            self._hydrated[user] = state
+            self._young[user] = state
+            self._note_unfinished(user, state)
         entry = Entry(user, command, before, events, state)
         self._pending.append(entry)
         self._run_effects()
@@ -243,3 +278,19 @@ class Journal:
             WxgptError: the store can no longer make it durable.
         """
         return self._newest.done() if self._newest is not None else succeed(None)
+
+
+class _Nobody:
+    """The users of a log that has not been loaded."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def find(self, user: User) -> UserState | None:
+        return None
+
+    def newest(self, limit: int) -> Iterator[User]:
+        return iter(())
+
+    def marked_users(self) -> Iterator[User]:
+        return iter(())

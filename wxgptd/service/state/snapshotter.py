@@ -1,11 +1,12 @@
 """Keeps the log short: takes snapshots, and deletes old segments after each.
 
-The state is captured in the reactor's thread, which only copies two tables; the snapshot is written
-in another thread.
+A snapshot is made from the log itself, in another process, so it delays no one; the reactor only
+collects the notes of the projections.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -133,8 +134,9 @@ class Snapshotter:
                 lambda: self._store.retain(before, self.retention.max_bytes)
             )
         except OSError as error:
-            why = error.strerror or error
-            log.error("cannot write a snapshot of the log: {why}", why=why)
+            if error.errno != errno.ECANCELED:
+                why = error.strerror or error
+                log.error("cannot write a snapshot of the log: {why}", why=why)
             raise
         except WxgptError as error:
             log.error("cannot write a snapshot of the log: {why}", why=error)

@@ -44,6 +44,7 @@ def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Ope
             forget_keys,
             lambda _: answers.pushing.reconsider(),
             lambda _: state.snapshotter.look(),
+            state.journal.unload,
         ),
         at_the_end=unanswered.record_all,
     )
