@@ -86,6 +86,11 @@ class Daemon:
         self._process.wait()
 
     @property
+    def config(self) -> Path:
+        """The daemon's configuration file."""
+        return self._config
+
+    @property
     def pid(self) -> int:
         """The daemon's process id."""
         return self._process.pid
@@ -158,10 +163,14 @@ def text_request(
     keep_alive: bool = False,
     key: crypto.Key | None = None,
     sent_at: int = 1_700_000_000,
+    xml: str = "",
 ) -> tuple[bytes, bytes]:
-    """Return the head and body of a signed request; its nonce is the message's number."""
+    """Return the head and body of a signed request; its nonce is the message's number.
+
+    `xml` is the message if it is not a text message.
+    """
     timestamp, nonce = "1700000000", str(number)
-    body = text_xml(user, number, text, sent_at)
+    body = xml or text_xml(user, number, text, sent_at)
     query = (
         f"signature={signature.sign(TOKEN, timestamp, nonce)}&timestamp={timestamp}&nonce={nonce}"
     )
