@@ -4,7 +4,7 @@
 
 A model writes `answers` answers at once, a chunk every 50 ms. The `readers` are spread evenly over
 them and receive server-sent events. Each chunk contains the time it was sent, so a reader knows
-how late it is. Updates go out at most every 0.3 s, so a steady stream is 0.15 s late on
+how late it is. Updates go out every 0.05 to 0.7 s, depending on the load: half of that is the delay on
 average. For comparison, a bare twisted.web resource broadcasts the same bytes at the same times to
 the same number of readers: it renders nothing, reads from no model and keeps no log.
 """

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 
 from wxgptd.pages.render_queue import RenderQueue
 from wxgptd.pages.rendition import StatusText
-from wxgptd.pages.renditions import IN_THREAD_CHARS, Renditions
+from wxgptd.pages.renditions import IN_THREAD_CHARS, MAX_KEPT, Renditions
 from wxgptd.ports.pages import AnswerView, Progress
 
 
@@ -81,4 +81,32 @@ def test_renderings_are_forgotten_on_erasure():
     thread.do_next()
     renditions.forget_all()
     results(renditions.of("t"))
+    assert len(thread.jobs) == 1
+
+
+def test_an_answer_with_an_audience_is_not_rendered_from_the_start():
+    renditions, thread = make_renditions()
+    renditions.hold("read")
+    results(renditions.of("read"))
+    thread.do_next()
+    shown = renditions._held["read"].shown
+    for number in range(2 * MAX_KEPT):
+        results(renditions.of(f"other {number}"))
+        while thread.jobs:
+            thread.do_next()
+    assert len(renditions._answers) == MAX_KEPT
+    (again,) = results(renditions.of("read"))
+    assert again == [shown]
+    assert thread.jobs == []
+
+
+def test_an_answer_without_an_audience_gives_way_to_others():
+    renditions, thread = make_renditions()
+    renditions.hold("read")
+    renditions.release("read")
+    for number in range(MAX_KEPT):
+        results(renditions.of(f"other {number}"))
+        while thread.jobs:
+            thread.do_next()
+    results(renditions.of("read"))
     assert len(thread.jobs) == 1

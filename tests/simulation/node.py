@@ -187,7 +187,7 @@ class Node:
                 store=_RecordingStore(store, self),
                 http=self._model_http,
                 http_through=lambda proxy: self._model_http,
-                threads=Threads(hub.run, hub.run, hub.run),
+                threads=Threads(hub.run, hub.run, hub.run, lambda: 0.0),
                 max_running=10_000,
                 link_key=b"k" * 32,
                 short_lived_keys=self.short_lived_keys,

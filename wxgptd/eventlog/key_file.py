@@ -15,9 +15,10 @@ payload. Such records are decrypted when the file is read, and rewritten at the 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple
+from array import array
 from zlib import crc32
+
+from wxgptd.eventlog.columns import U64
 
 FORMAT_VERSION = 2
 _HEAD = struct.Struct(">8sHQ")
@@ -28,16 +29,7 @@ _HEAD_BYTES_1 = 10
 _MAGIC, _MAGIC_1, _COMMON_MAGIC = b"WXK2", b"WXKY", b"WXK"
 _RECORD = struct.Struct(">4sII")
 _INDEX = struct.Struct(">QQ")
-
-
-class Record(NamedTuple):
-    """A record in a file; `tag` and `number` are 0 in format 1."""
-
-    offset: int
-    size: int
-    tag: int
-    number: int
-    payload: bytes
+_FULL_HEAD = struct.Struct(">4sIIQQ")
 
 
 def pack_head(created: float) -> bytes:
@@ -59,7 +51,7 @@ def is_current(record: bytes) -> bool:
 
 def size_of(beginning: bytes) -> int:
     """Return the size of the record that begins like this; 0 if none does."""
-    if not beginning.startswith(_COMMON_MAGIC):
+    if not beginning.startswith(_COMMON_MAGIC) or len(beginning) < _RECORD.size:
         return 0
     magic, length, _ = _RECORD.unpack_from(beginning)
     size: int = _RECORD.size + length + (_INDEX.size if magic == _MAGIC else 0)
@@ -80,19 +72,22 @@ def joined(one: bytes, other: bytes) -> bytes:
 
 
 class Scan:
-    """Iterates over the intact records of a file, and then knows more about it.
+    """Finds the intact records of a file.
 
-    `created` is when it was first written in the current format, in seconds since the epoch, or
-    infinity. `is_whole` is whether it contains nothing but intact and deleted records, in that
-    format; `deleted_bytes` is the size of the latter.
+    Each has its offset, number and tag, the latter two 0 in format 1. `created` is when the file
+    was first written in the current format, in seconds since the epoch, or infinity. `is_whole` is
+    whether it contains nothing but intact and deleted records, in that format; `deleted_bytes` is
+    the size of the latter.
     """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.created = float("inf")
         self.deleted_bytes = 0
-        self._begin = self._read_head()
-        self.is_whole = self._begin == _HEAD_BYTES
+        self.offsets, self.numbers, self.tags = array(U64), array(U64), array(U64)
+        begin = self._read_head()
+        self.is_whole = begin == _HEAD_BYTES
+        self._read(begin)
 
     def _read_head(self) -> int:
         """Return where the records begin."""
@@ -105,24 +100,34 @@ class Scan:
                 return _HEAD_BYTES
         return _HEAD_BYTES_1
 
-    def __iter__(self) -> Iterator[Record]:
-        data, view, position = self._data, memoryview(self._data), self._begin
-        while position < len(data):
-            end = _end_of_record(view, position)
-            if end < 0:
-                position = self._skip(position)
-                continue
-            if view[position : position + 4] == _MAGIC:
-                tag, number = _INDEX.unpack_from(view, position + _RECORD.size)
-                begin = position + _RECORD.size + _INDEX.size
+    def _read(self, position: int) -> None:
+        data, size, unpack = memoryview(self._data), len(self._data), _FULL_HEAD.unpack_from
+        add_offset, add_number, add_tag = (
+            self.offsets.append, self.numbers.append, self.tags.append,
+        )  # fmt: skip
+        while position <= size - _FULL_HEAD.size:  # runs once for each user at startup
+            magic, length, checksum, tag, number = unpack(data, position)
+            end = position + _FULL_HEAD.size + length
+            begin = position + _RECORD.size
+            if magic == _MAGIC and end <= size and length and crc32(data[begin:end]) == checksum:
+                add_offset(position)
+                add_number(number)
+                add_tag(tag)
+                position = end
             else:
-                self.is_whole = False
-                tag, number, begin = 0, 0, position + _RECORD.size
-            yield Record(position, end - position, tag, number, data[begin:end])
-            position = end
+                position = self._read_other(position)
+        while position < size:
+            position = self._read_other(position)
 
-    def _skip(self, position: int) -> int:
-        """Return where the next record may begin after `position`, where none does."""
+    def _read_other(self, position: int) -> int:
+        """Read a record of format 1, or skip what is none; return where it ends."""
+        record = self._data[position : position + size_of(self._data[position : position + 12])]
+        if record.startswith(_MAGIC_1) and _is_intact_1(record):
+            self.is_whole = False
+            self.offsets.append(position)
+            self.numbers.append(0)
+            self.tags.append(0)
+            return position + len(record)
         due = self._data.find(_COMMON_MAGIC, position + 1)
         due = due if due >= 0 else len(self._data)
         if any(self._data[position:due]):
@@ -131,14 +136,8 @@ class Scan:
         return due
 
 
-def _end_of_record(data: memoryview, position: int) -> int:
-    """Return where the record at `position` ends, or -1 if there is no intact one."""
-    if len(data) - position < _RECORD.size:
-        return -1
-    magic, length, checksum = _RECORD.unpack_from(data, position)
-    begin = position + _RECORD.size
-    end = begin + length + (_INDEX.size if magic == _MAGIC else 0)
+def _is_intact_1(record: bytes) -> bool:
+    _, length, checksum = _RECORD.unpack_from(record)
+    payload = record[_RECORD.size :]
     # Zeros after the magic, as a power cut leaves them, are no record: their checksum is right.
-    if magic not in (_MAGIC, _MAGIC_1) or not length or end > len(data):
-        return -1
-    return end if crc32(data[begin:end]) == checksum else -1
+    return bool(0 < length == len(payload)) and crc32(payload) == checksum

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import key_file, segments
-from wxgptd.eventlog.columns import U64, SortedMap, only_in_first
+from wxgptd.eventlog.columns import SortedMap, only_in_first
 from wxgptd.eventlog.disk import write_all
 from wxgptd.eventlog.master_key import MasterKeyUnusable
 from wxgptd.eventlog.user_key import KEY_BYTES, UserKey, number_of, seal, unseal
@@ -105,21 +105,20 @@ class Keyring:
         return True
 
     def _read(self, data: bytes) -> None:
-        numbers, tags, offsets = array(U64), array(U64), array(U64)
-        scan, is_verified = key_file.Scan(data), False
-        for record in scan:
-            tag, number = record.tag, record.number
-            if not number or not is_verified:
-                key = self._decrypted(record.payload)
-                tag, number, is_verified = self.tag(key.user), key.number, True
-            if number:
-                numbers.append(number)
-                tags.append(tag)
-                offsets.append(record.offset)
-        self.is_whole, self.created = scan.is_whole and is_verified, scan.created
+        scan = key_file.Scan(data)
+        offsets, numbers, tags = scan.offsets, scan.numbers, scan.tags
+        unknown = [row for row, number in enumerate(numbers) if not number] or range(len(numbers))[
+            :1
+        ]
+        for row in unknown:  # at least one, which verifies the master key
+            key = self._decrypted(key_file.payload_of(self._record_at(offsets[row])))
+            numbers[row], tags[row] = key.number, self.tag(key.user)
+        for row in reversed(unknown):
+            if not numbers[row]:  # the first record
+                del offsets[row], numbers[row], tags[row]
+        self.is_whole, self.created = scan.is_whole and bool(unknown), scan.created
         self._deleted_bytes = scan.deleted_bytes
-        self._offsets = SortedMap(numbers, offsets)
-        self._by_tag = SortedMap(tags, offsets)
+        self._offsets, self._by_tag = SortedMap(numbers, offsets), SortedMap(tags, offsets)
         self._count = len(set(numbers)) if self._offsets.has_twice() else len(numbers)
 
     def _decrypted(self, payload: bytes) -> UserKey:

@@ -220,7 +220,7 @@ def load(
     index.require_keys()
     users = index.users
     users.newest_generation.freeze()
-    wants_links = e.QuestionAsked in since
+    wants_links = e.HistoryLinkIssued in since
     loaded = Loaded(
         last_seq=last_seq,
         users=users,

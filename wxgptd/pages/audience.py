@@ -20,18 +20,13 @@ from wxgptd.pages.outflow import Outflow
 from wxgptd.pages.render_queue import TooBusy
 from wxgptd.pages.rendition import Rendition
 from wxgptd.pages.renditions import Renditions
+from wxgptd.pages.update_pace import UpdatePace
 from wxgptd.ports.pages import PageViews
 
 log = Logger()
 
-UPDATE_EVERY_S = 0.3
-"""Readers notice no difference at shorter intervals, and each update costs a rendering."""
-
 RETRY_AFTER_S = 1.0
 """When to retry a rendering that was rejected as `TooBusy`."""
-
-SHARE = 4.0
-"""The pause after a rendering is at least this many times as long as the rendering took."""
 
 HEARTBEAT_S = 12.0
 """Proxies and phones drop connections that are idle for longer."""
@@ -41,12 +36,13 @@ class Audience:
     """The readers of the answer behind one token."""
 
     def __init__(
-        self, token: str, renditions: Renditions, page_views: PageViews, clock: IReactorTime
+        self, token: str, renditions: Renditions, page_views: PageViews, pace: UpdatePace
     ) -> None:
         self._token = token
         self._renditions = renditions
+        self._pace = pace
         self._page_views = page_views
-        self._clock = clock
+        self._clock = pace.clock
         self._readers: list[Reader] = []
         self._shown: Rendition | None = None
         self._showing: Deferred[None] | None = None
@@ -58,6 +54,7 @@ class Audience:
         """Keep the sender of `request`, who is at `position`, up to date until the end."""
         reader = Reader(request, position, self, self._clock)
         self._readers.append(reader)
+        self._renditions.hold(self._token)
         request.notifyFinish().addErrback(lambda _: self.leave(reader))
         reader.write(b": welcome\n\n")
         if self._showing is None:
@@ -85,16 +82,13 @@ class Audience:
         return not self._readers
 
     async def _show_all(self) -> None:
-        clock = self._clock
         while True:
             changed = self._page_views.changed(self._token)
-            started_at = clock.seconds()
             try:
                 rendition = await self._renditions.of(self._token)
             except TooBusy:  # readers keep what they have, and get the next update
-                await deferLater(clock, RETRY_AFTER_S)
+                await deferLater(self._clock, RETRY_AFTER_S)
                 continue
-            took_s = clock.seconds() - started_at
             if rendition is None:
                 self._shown = None  # the user may have been erased
                 for reader in tuple(self._readers):
@@ -102,11 +96,12 @@ class Audience:
                 return
             await self._page_views.durable()
             self._shown = rendition
-            for reader in tuple(self._readers):
-                self._send(reader, rendition)
+            with self._pace.spending():
+                for reader in tuple(self._readers):
+                    self._send(reader, rendition)
             if rendition.view.progress.final:
                 return
-            await deferLater(clock, max(UPDATE_EVERY_S, SHARE * took_s))
+            await deferLater(self._clock, self._pace.interval_s)
             await self._wait_for(changed)
 
     async def _wait_for(self, changed: Deferred[None]) -> None:
@@ -139,6 +134,7 @@ class Audience:
             self._readers.remove(reader)
         if not self._readers:
             self._shown = None  # the user may be erased later
+            self._renditions.release(self._token)
 
     def _stopped(self, _: object) -> None:
         self._showing = None
@@ -196,10 +192,10 @@ class Reader:
 class Audiences:
     """All audiences, by link token."""
 
-    def __init__(self, renditions: Renditions, page_views: PageViews, clock: IReactorTime) -> None:
+    def __init__(self, renditions: Renditions, page_views: PageViews, pace: UpdatePace) -> None:
         self._renditions = renditions
         self._page_views = page_views
-        self._clock = clock
+        self._pace = pace
         self._audiences: dict[str, Audience] = {}
 
     def __len__(self) -> int:
@@ -218,6 +214,6 @@ class Audiences:
             del self._audiences[other]
         audience = self._audiences.get(token)
         if audience is None:
-            audience = Audience(token, self._renditions, self._page_views, self._clock)
+            audience = Audience(token, self._renditions, self._page_views, self._pace)
             self._audiences[token] = audience
         audience.join(request, position)

@@ -44,6 +44,9 @@ class Document:
         """The references that the settled blocks were rendered with."""
         self._sources: list[str] = []
         self._settled: list[str] = []
+        self._rendered_open: dict[str, str] = {}
+        """The open blocks of the last update by their sources: most have not changed since."""
+        self._rendered_open_with: dict[str, str] = {}
 
     def work(self, text: str) -> int:
         """Return how many characters an update to `text` may have to process.
@@ -62,35 +65,46 @@ class Document:
         if not text.startswith(self._text):
             self._reset()
         self._text = text
-        while self._settle():
-            pass
         references = dict(self._references)
+        while (tokens := self._settle(references)) is None:
+            references = dict(self._references)
         source = self._reopened + text[self._begin :]
-        open_sources = _sources(source, parse_blocks(source, references))
+        open_sources = _sources(source, tokens)
         self._render_settled(references)
-        blocks = [*self._settled, *(render(block, references) for block in open_sources)]
+        rendered = self._rendered_open if self._has_rendered_with(references) else {}
+        self._rendered_open = {
+            block: rendered.get(block) or render(block, references) for block in open_sources
+        }
+        self._rendered_open_with = _addresses(references)
+        blocks = [*self._settled, *map(self._rendered_open.__getitem__, open_sources)]
         if rest:
             blocks.append(f'<p class="plain">{escape(rest)}</p>')
         return tuple(blocks)
 
-    def _settle(self) -> bool:
-        """Settle as many blocks as possible; return whether any text was settled."""
+    def _has_rendered_with(self, references: References) -> bool:
+        return _addresses(references) == self._rendered_open_with
+
+    def _settle(self, references: References) -> list[Token] | None:
+        """Settle as many blocks as possible; if none can be, return the tokens of the open part.
+
+        Adds the open part's link definitions to `references`.
+        """
         source = self._reopened + self._text[self._begin : self._begin + self._max_open_chars]
         lines = source.split("\n")
-        tokens = parse_blocks(source, dict(self._references))
+        tokens = parse_blocks(source, references)
         spans = _spans(tokens)
         for (_, end), (begin, _) in zip(spans[-2::-1], spans[:0:-1], strict=True):
             # A line directly before a block, but in no block itself, belongs to a link definition,
             # which may continue.
             if begin + 2 < len(lines) and (end == begin or not lines[begin - 1].strip()):
                 self._settle_source("\n".join(lines[:begin]) + "\n")
-                return True
+                return None
         if len(self._text) - self._begin <= self._max_open_chars:
-            return False
+            return tokens
         # Cut after the reopened fence; otherwise no text would be settled.
         cut = source.rfind("\n", max(len(source) // 2, len(self._reopened))) + 1 or len(source)
         self._settle_source(source[:cut])
-        return True
+        return None
 
     def _settle_source(self, source: str) -> None:
         """Settle `source`, the beginning of the open part."""
@@ -105,8 +119,9 @@ class Document:
             for index in range(len(self._settled)):
                 if "]" in self._sources[index]:
                     self._settled[index] = render(self._sources[index], references)
+        rendered = self._rendered_open if self._has_rendered_with(references) else {}
         for source in self._sources[len(self._settled) :]:
-            self._settled.append(render(source, references))
+            self._settled.append(rendered.get(source) or render(source, references))
 
 
 def _spans(tokens: list[Token]) -> list[tuple[int, int]]:

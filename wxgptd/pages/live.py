@@ -7,7 +7,6 @@ from twisted.internet.defer import TimeoutError as WaitedLongEnough
 from twisted.internet.task import deferLater
 from twisted.web.server import NOT_DONE_YET, Request
 
-from wxgptd.pages.audience import UPDATE_EVERY_S
 from wxgptd.pages.limits import LIVE
 from wxgptd.pages.rendition import Rendition
 from wxgptd.pages.serving import (
@@ -79,7 +78,7 @@ class Poll(LinkedResource):
         if rendition and rendition.position == seen and not rendition.view.progress.final:
             try:
                 await changed.addTimeout(POLL_FOR_S, pages.clock)
-                await deferLater(pages.clock, UPDATE_EVERY_S)
+                await deferLater(pages.clock, pages.render_queue.pace.interval_s)
             except WaitedLongEnough:
                 pass
             rendition = await pages.renditions.of(self._token)

@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 
 from wxgptd.errors import WxgptError
 from wxgptd.pages.document import Blocks, Document
+from wxgptd.pages.update_pace import UpdatePace
 from wxgptd.ports.threads import InThread
 from wxgptd.untyped import Result
 
@@ -79,6 +80,7 @@ class RenderQueue:
     ) -> None:
         self._in_thread = in_thread
         self.clock = clock
+        self.pace = UpdatePace(clock, thread_time)
         self._thread_time = thread_time
         self._queues: OrderedDict[str, deque[_Work]] = OrderedDict()
         self._count = 0

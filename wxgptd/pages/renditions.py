@@ -50,18 +50,17 @@ class Renditions:
         self._page_views = page_views
         self._say = say
         self._render_queue = render_queue
+        self._pace = render_queue.pace
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
+        self._held: dict[str, _Answer] = {}
+        """The answers that have an audience."""
 
     def of(self, token: str) -> Deferred[Rendition | None]:
         """Fire with the current rendition of the answer behind `token`, or None if there is none.
 
         Callers that arrive during a rendering share the next one.
         """
-        answer = self._answers.get(token)
-        if answer is None:
-            answer = self._answers[token] = _Answer()
-            self._evict()
-        self._answers.move_to_end(token)
+        answer = self._held.get(token) or self._recent(token)
 
         def leave(cancelled: Deferred[Rendition | None]) -> None:
             if cancelled in answer.waiting:
@@ -76,6 +75,27 @@ class Renditions:
             answer.busy = True
             Deferred.fromCoroutine(self._serve(token, answer))
         return waiter
+
+    def _recent(self, token: str) -> _Answer:
+        answer = self._answers.get(token)
+        if answer is None:
+            answer = self._answers[token] = _Answer()
+            self._evict()
+        else:
+            self._answers.move_to_end(token)
+        return answer
+
+    def hold(self, token: str) -> None:
+        """Keep the answer's rendition: it has an audience, for which rendering starts once only."""
+        if token not in self._held:
+            self._held[token] = self._answers.pop(token, _Answer())
+
+    def release(self, token: str) -> None:
+        """Keep the answer only as long as there is room: its audience has gone."""
+        answer = self._held.pop(token, None)
+        if answer is not None:
+            self._answers[token] = answer
+            self._evict()
 
     async def _serve(self, token: str, answer: _Answer) -> None:
         while answer.waiting:
@@ -103,6 +123,7 @@ class Renditions:
     def forget_all(self) -> None:
         """Drop all renditions, which may hold the words of a user who was erased."""
         self._answers.clear()
+        self._held = {token: _Answer() for token in self._held}
         self._render_queue.forget_all()
         forget_code()
 
@@ -119,18 +140,26 @@ class Renditions:
             blocks = await self._render_queue.blocks(self._page_views.owner(token), view.text)
         else:
             blocks = await self._updated(token, answer.document, view.text)
-        answer.shown = rendition(view, self._say(view), blocks, former)
+        with self._pace.spending():
+            answer.shown = rendition(view, self._say(view), blocks, former)
         if view.progress.final:
             answer.document = Document()  # no longer needed
         return answer.shown
 
     async def _updated(self, token: str, document: Document, text: str) -> Blocks:
         if document.work(text) < IN_THREAD_CHARS:
-            return document.update(text)
+            with self._pace.spending():
+                return document.update(text)
         owner = self._page_views.owner(token)
         if self._render_queue.left_s(owner) <= 0:
             return as_written(text)
-        return await self._render_queue.run(owner, lambda: document.update(text))
+        blocks, took_s = await self._render_queue.run(owner, lambda: self._timed(document, text))
+        self._pace.spent(took_s)
+        return blocks
+
+    def _timed(self, document: Document, text: str) -> tuple[Blocks, float]:
+        began = self._pace.cpu_s()
+        return document.update(text), self._pace.cpu_s() - began
 
     def _evict(self) -> None:
         """Drop the least recently used answers if there are too many or they are too large."""

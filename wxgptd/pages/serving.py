@@ -92,7 +92,7 @@ class Pages:
         self._full = full
         self.place = place
         self.renditions = Renditions(page_views, self.sentences, self.render_queue)
-        self.audiences = Audiences(self.renditions, page_views, self.clock)
+        self.audiences = Audiences(self.renditions, page_views, render_queue.pace)
         self._environment = Environment(
             loader=PackageLoader("wxgptd.pages"),
             autoescape=True,

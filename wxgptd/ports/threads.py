@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -24,9 +25,10 @@ class Threads:
     """Threads by purpose, so that no kind of work waits for another.
 
     `pages` renders pages, `storage` writes snapshots and reads the log, and `health` only checks
-    that threads still run.
+    that threads still run. `cpu_s` returns the CPU time of the calling thread, in seconds.
     """
 
     pages: InThread
     storage: InThread
     health: InThread
+    cpu_s: Callable[[], float] = time.thread_time

@@ -35,7 +35,7 @@ def build(
     config: cfg.Config, base: Base, state: State, answers: Answers, lifecycle: Lifecycle
 ) -> Conversation:
     """Build the package."""
-    url = config.server.public_url
+    url, threads = config.server.public_url, base.environment.threads
     tokens = Tokens(state.journal, state.earlier_links, base.links, base.settings, base.event_clock)
     pages = Pages(
         PageViews(
@@ -47,7 +47,7 @@ def build(
             erase=state.erasing.erase,
         ),
         lambda: base.settings.page_texts,
-        RenderQueue(base.environment.threads.pages, base.environment.clock),
+        RenderQueue(threads.pages, base.environment.clock, threads.cpu_s),
         ready=lambda: lifecycle.ready,
         full=base.fullness.note,
         place=Place(runtime_factory.path_of(url), runtime_factory.host_of(url)),
