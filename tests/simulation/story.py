@@ -38,6 +38,9 @@ MAX_QUEUE_S = 1_200.0
 AFTERMATH_S = 2.0
 """How long a healed fault of the disk may still delay replies."""
 
+COLLECTED = "cannot reuse already awaited coroutine"
+"""Collecting a dead process's coroutines releases its locks, which resumes others of them."""
+
 MAX_STEPS_AT_ONCE = 10_000
 """A run that makes more steps without time passing never ends."""
 
@@ -243,6 +246,8 @@ class _Problems:
         self.found: list[str] = []
 
     def __call__(self, event: LogEvent) -> None:
+        if COLLECTED in eventAsText(event):
+            return
         if event.get("log_level") is LogLevel.critical or event.get("isError"):
             self.found.append(eventAsText(event, includeTimestamp=False))
 

@@ -14,6 +14,7 @@ from twisted.web.http import PotentialDataLoss
 
 from wxgptd.llm import sse
 from wxgptd.llm.failure_detail import FailureDetail
+from wxgptd.llm.wire import DONE
 from wxgptd.outbound.reading import BodyReader, lost
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -115,6 +116,7 @@ class StreamReader(BodyReader):
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
+            self.drained()
             return
         is_complete = reason is None or reason.check(ResponseDone, PotentialDataLoss)
         events = (
@@ -130,7 +132,7 @@ class StreamReader(BodyReader):
             if self.ended:
                 return
             if self._take(event):
-                self._finish(None)
+                self._finish(None, at_the_end=event.strip() == DONE)
         if self.ended:
             return
         if self._answered() and not self._lingering:
@@ -144,9 +146,12 @@ class StreamReader(BodyReader):
         self.fell_silent = True
         self._finish(None if self._answered() else FailureDetail("timed out waiting for data"))
 
-    def _finish(self, why: FailureDetail | None) -> None:
+    def _finish(self, why: FailureDetail | None, *, at_the_end: bool = False) -> None:
         if not self.ended:
-            self.stop()
+            if at_the_end:
+                self.drain()
+            else:
+                self.stop()
             self.finished.callback(why)
 
 

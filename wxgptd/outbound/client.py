@@ -1,4 +1,6 @@
-"""The HTTP client for all outgoing requests: no redirects, no retries, everything bounded.
+"""The HTTP client for all outgoing requests: no redirects, everything bounded.
+
+The only requests that are made again are those lost with a kept connection (`kept`).
 
 treq decompresses bodies in one go, whether or not compression was requested. So an encoded response
 passes through `inflating` before it reaches treq.
@@ -17,6 +19,7 @@ from zope.interface import implementer
 from wxgptd.outbound.addresses import Client
 from wxgptd.outbound.heads import Direct
 from wxgptd.outbound.inflating import inflated
+from wxgptd.outbound.kept import KeptConnections
 from wxgptd.outbound.proxy import HttpProxyAgent
 from wxgptd.untyped import Reactor
 
@@ -58,21 +61,30 @@ class IdentityAgent:
         return response.addCallback(inflated)
 
 
-def http_client(reactor: Reactor, proxy: str = "") -> HttpClient:
-    """Return the client for all outgoing requests, which opens a new connection for each.
+class _Keeping(Client):
+    """treq's client, on kept connections."""
 
-    If `proxy` is set (`http://[user:password@]host:port`), every request goes through it.
+    def __init__(self, agent: IAgent, pool: KeptConnections) -> None:
+        super().__init__(agent)
+        self._pool = pool
+
+    def request(self, method, url, **kwargs):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        """Make a request; see treq's HTTPClient."""
+        ask = super().request
+        return self._pool.ask(lambda: ask(method, url, **kwargs))
+
+
+def http_client(reactor: Reactor, proxy: str = "") -> HttpClient:
+    """Return the client for all outgoing requests.
+
+    Direct connections are kept for further requests. If `proxy` is set
+    (`http://[user:password@]host:port`), every request goes through it, on a new connection.
     """
+    if not proxy:
+        kept = KeptConnections(reactor)
+        direct = Agent.usingEndpointFactory(reactor, Direct(reactor, CONNECT_TIMEOUT_S), kept)
+        return cast("HttpClient", _Keeping(IdentityAgent(direct), kept))
     pool = HTTPConnectionPool(reactor, persistent=False)
     pool.retryAutomatically = False  # only our own code retries requests
-    agent: IAgent = (
-        HttpProxyAgent(
-            reactor,
-            proxy,
-            pool=pool,
-            timeout_s=CONNECT_TIMEOUT_S,
-        )
-        if proxy
-        else Agent.usingEndpointFactory(reactor, Direct(reactor, CONNECT_TIMEOUT_S), pool)
-    )
+    agent = HttpProxyAgent(reactor, proxy, pool=pool, timeout_s=CONNECT_TIMEOUT_S)
     return cast("HttpClient", Client(IdentityAgent(agent)))

@@ -15,6 +15,9 @@ from wxgptd.errors import WxgptError
 
 MAX_REASON = 300
 
+DRAIN_S = 1.0
+"""How long a body may take to end after the last data that is needed."""
+
 
 def cause_of(error: BaseException) -> BaseException:
     """Return the original error if `error` is a wrapper by Twisted's client."""
@@ -68,11 +71,21 @@ class BodyReader(BytesProtocol):
         """Handle an idle timeout."""
         raise NotImplementedError
 
+    def drain(self) -> None:
+        """Need nothing more, but let the body end: then the connection can be used again."""
+        self.ended = True
+        self.drained()
+        self._idle = self._clock.callLater(DRAIN_S, self.stop)
+
+    def drained(self) -> None:
+        """Stop the timer: the body has ended."""
+        if self._idle is not None and self._idle.active():
+            self._idle.cancel()
+
     def stop(self) -> None:
         """Stop the timer and close the connection."""
         self.ended = True
-        if self._idle is not None and self._idle.active():
-            self._idle.cancel()
+        self.drained()
         if self.transport is not None:
             self.transport.loseConnection()
 
