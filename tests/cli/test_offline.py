@@ -333,7 +333,9 @@ def test_an_event_from_a_newer_version_is_shown_by_tail_but_stops_replay(place):
     from tests.support.injuries import segments
     from wxgptd.eventlog import framing
 
-    payload = codec.join(1, [codec.pack([(999, 1, 5.0, "main:alice", 12, b"\x91\xa0", b"")])])
+    payload = codec.join(
+        1, [codec.pack([(999, 1, 5.0, "main:00000000000a11ce", 0, b"\x91\xa0", b"")])]
+    )
     path = log / segments.segment_name(19)
     header = framing.Header(19, 0.0, 7)
     path.write_bytes(framing.pack_header(header) + framing.pack_frame(7, 19, 1, payload))

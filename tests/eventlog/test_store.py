@@ -10,10 +10,12 @@ import time
 
 import pytest
 
-from tests.support.builders import ALICE
+from tests.support.builders import ALICE, BOB
 from tests.support.injuries import MASTER, conversation, keyring_of, read
+from wxgptd.domain.evolve import fold
+from wxgptd.domain.model.events import UserErased
 from wxgptd.domain.model.values import AnswerUsage, User
-from wxgptd.eventlog import segments
+from wxgptd.eventlog import segments, snapshot
 from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.disk import RESERVE_BYTES, ROOM_NEEDED_BYTES, Disk
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
@@ -415,3 +417,89 @@ def test_an_unreadable_snapshot_covers_nothing(tmp_path, reactor):
     store.close()
     assert not junk.exists()
     assert open_store(tmp_path, reactor).load({}).snapshot_seq == len(EVENTS)
+
+
+def test_a_user_may_be_erased_while_a_snapshot_is_taken(tmp_path, reactor):
+    store = open_store(tmp_path, reactor)
+
+    def append(user, events, version) -> None:
+        fired = []
+        store.append(user, in_session(events), version).addCallback(fired.append)
+        reactor.run_until(lambda: bool(fired))
+
+    append(ALICE, EVENTS, 0)
+    append(BOB, EVENTS[:4], 0)
+    take = store.snapshot(Capture(len(EVENTS) + 4, {}, 0.0, 0.0))
+    append(ALICE, [UserErased(at=9e9)], len(EVENTS))
+    take()
+    store.close()
+    store = open_store(tmp_path, reactor)
+    users = store._users
+    assert users.snapshot.last_seq == len(EVENTS) + 4
+    assert users.find(ALICE) is None
+    assert users.find(BOB) == fold(EVENTS[:4])
+    store.close()
+
+
+def test_states_are_read_while_snapshots_are_taken(tmp_path, reactor):
+    store = open_store(tmp_path, reactor)
+    states = {user: [] for user in (ALICE, BOB)}
+    for number, event in enumerate(EVENTS):
+        for user, events in states.items():
+            fired = []
+            store.append(user, in_session([event]), number).addCallback(fired.append)
+            reactor.run_until(lambda fired=fired: bool(fired))
+            events.append(event)
+        if number % 3 == 0:
+            store.snapshot(Capture(2 * number + 2, {}, 0.0, 0.0))()
+        if number % 4 == 0:
+            reactor.run_until(lambda: True)
+        for user, events in states.items():
+            assert store._users.find(user) == fold(events)
+    store.close()
+
+
+def test_a_snapshot_that_turns_out_to_be_damaged_is_set_aside(tmp_path, reactor, monkeypatch):
+    store = open_store(tmp_path, reactor)
+    for number in (0, 1):
+        fired = []
+        store.append(ALICE, in_session(EVENTS[number : number + 1]), number).addCallback(
+            fired.append
+        )
+        reactor.run_until(lambda fired=fired: bool(fired))
+        store.snapshot(Capture(number + 1, {}, 0.0, 0.0))()
+    store.close()
+    older, newest = segments.list_snapshots(tmp_path / "log")
+    data = bytearray(newest.read_bytes())
+    data[data.index(b"main:") + 40] ^= 1  # in the only user's state
+    newest.write_bytes(data)
+    monkeypatch.setattr(snapshot, "CHECKED_BYTES", 10)  # as if it were too large to check
+    store = open_store(tmp_path, reactor)
+    with pytest.raises(snapshot.SnapshotDamaged, match="is damaged") as raised:
+        store._users.find(ALICE)
+    assert raised.value.exit_status == 75, "systemd starts the daemon again"
+    store.close()
+    assert segments.list_snapshots(tmp_path / "log") == [older]
+    store = open_store(tmp_path, reactor)
+    assert store._users.find(ALICE) == fold(EVENTS[:2])
+    store.close()
+
+
+def test_a_large_snapshot_is_checked_after_the_start(tmp_path, reactor, monkeypatch):
+    store = open_store(tmp_path, reactor)
+    fired = []
+    store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
+    reactor.run_until(lambda: bool(fired))
+    store.snapshot(Capture(len(EVENTS), {}, 0.0, 0.0))()
+    store.close()
+    (path,) = segments.list_snapshots(tmp_path / "log")
+    monkeypatch.setattr(snapshot, "CHECKED_BYTES", 10)
+    store = open_store(tmp_path, reactor)
+    assert store.damage_before(len(EVENTS)) == []
+    data = bytearray(path.read_bytes())
+    data[data.index(b"main:") + 40] ^= 1
+    path.write_bytes(data)
+    (damage,) = store.damage_before(len(EVENTS))
+    assert path.name in damage
+    assert not path.exists()
+    store.close()

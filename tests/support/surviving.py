@@ -5,6 +5,7 @@ Only what was acknowledged before the injury counts; see `tests.support.workload
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -121,10 +122,24 @@ def lost(state_dir: Path, acknowledged: int, erased: Iterable[str] = (), snapsho
     `erased` users may be left, and the snapshot must cover event `snapshot`.
     """
     directory = segments.log_directory(state_dir)
+    with contextlib.ExitStack() as opened:
+        return _lost(state_dir, directory, (acknowledged, snapshot), erased, opened)
+
+
+def _lost(
+    state_dir: Path,
+    directory: Path,
+    promised: tuple[int, int],
+    erased: Iterable[str],
+    opened: contextlib.ExitStack,
+) -> str:
+    acknowledged, snapshot = promised
     try:
         recovery.finish_replacing(directory)
         keys = Keyring(segments.keyring_path(state_dir), MASTER)
+        opened.callback(keys.close)
         found = loading.load(directory, keys, {})
+        opened.callback(found.users.close)
         loaded = found.loaded
         if loaded.last_seq < acknowledged:
             return f"{acknowledged} events acknowledged, {loaded.last_seq} recorded"

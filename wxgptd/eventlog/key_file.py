@@ -58,6 +58,14 @@ def size_of(beginning: bytes) -> int:
     return size
 
 
+def is_intact(record: bytes) -> bool:
+    """Return whether a record is complete, and has not been deleted or damaged."""
+    if len(record) < _RECORD.size or len(record) != size_of(record):
+        return False
+    _, _, checksum = _RECORD.unpack_from(record)
+    return crc32(record[_RECORD.size :]) == int(checksum)
+
+
 def payload_of(record: bytes) -> bytes:
     """Return the encrypted part of a record."""
     return record[_RECORD.size + (_INDEX.size if is_current(record) else 0) :]

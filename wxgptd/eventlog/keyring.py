@@ -17,7 +17,7 @@ import os
 import secrets
 import weakref
 from array import array
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
@@ -64,7 +64,7 @@ class Keyring:
         self._master = AESGCM(master)
         self._tag_key = blake2b(b"wxgptd: tags of users", key=master, digest_size=32).digest()
         self._seen: tuple[int, int, int] | None = None
-        self._close = _nothing
+        self._close: Callable[[], object] = _nothing
         self._clear()
         self.refresh()
 
@@ -83,6 +83,11 @@ class Keyring:
         self._cache: dict[int, UserKey] = {}
         self._hot: dict[User, UserKey] = {}
         self._count = 0
+
+    def close(self) -> None:
+        """Close the file. Keys that have not been read yet are not found any longer."""
+        self._close()
+        self._close, self._file, self._seen = _nothing, -1, None
 
     # Reading the file.
 
@@ -185,9 +190,10 @@ class Keyring:
         return key
 
     def _record_at(self, offset: int) -> bytes:
-        beginning = os.pread(self._file, USUAL_RECORD_BYTES, offset)
+        beginning = os.pread(self._file, USUAL_RECORD_BYTES, offset) if self._file >= 0 else b""
         size = key_file.size_of(beginning)
-        return beginning[:size] if size <= len(beginning) else os.pread(self._file, size, offset)
+        record = beginning[:size] if size <= len(beginning) else os.pread(self._file, size, offset)
+        return record if key_file.is_intact(record) else b""
 
     def missing(self, numbers: array[int]) -> set[int]:
         """Return those of the sorted `numbers` that have no key."""

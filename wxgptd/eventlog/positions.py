@@ -6,6 +6,7 @@ With them, one user's events can be read without the rest of the log.
 from __future__ import annotations
 
 import os
+import weakref
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -164,6 +165,7 @@ class _Segment:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.close = weakref.finalize(self, os.close, self._descriptor)
         header = framing.unpack_header(os.pread(self._descriptor, framing.HEADER_BYTES, 0))
         if header is None:
             self.close()
@@ -176,6 +178,3 @@ class _Segment:
         if not isinstance(frame, framing.Frame) or frame.first_seq != first_seq:
             raise reader.damaged(self._path, offset, f"event {first_seq} expected")
         return reader.entries_of(self._path, self._header, frame)
-
-    def close(self) -> None:
-        os.close(self._descriptor)

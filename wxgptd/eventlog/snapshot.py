@@ -24,6 +24,7 @@ are ignored.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -37,6 +38,7 @@ from typing import NamedTuple
 
 import msgpack
 
+from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, segments, state_codec
 from wxgptd.eventlog.columns import F64, U32, U64, position
 from wxgptd.eventlog.keyring import Keyring
@@ -58,6 +60,12 @@ CHECKED_BYTES = 64 * 1024 * 1024
 LOCATOR = struct.Struct(">Q")
 _LOCATOR_BYTES = framing.HEAD_BYTES + 1 + 2 + LOCATOR.size
 MARKED = 1 << 31
+
+
+class SnapshotDamaged(WxgptError):
+    """a snapshot is damaged"""
+
+    exit_status = 75
 
 
 class SnapshotUser(NamedTuple):
@@ -234,6 +242,12 @@ def _notes(element: Packed, keys: Keyring) -> Mapping[str, object]:
     return notes
 
 
+def set_aside(path: Path) -> None:
+    """Rename a damaged snapshot, so that it is not used again."""
+    with contextlib.suppress(OSError):
+        path.rename(path.with_name(f"{path.name}.damaged"))
+
+
 class _File:
     """An open snapshot."""
 
@@ -241,7 +255,7 @@ class _File:
         self._descriptor = descriptor
         self._key = header.key
         self._last: tuple[int, Packed] = (0, ())
-        weakref.finalize(self, os.close, descriptor)
+        self.close = weakref.finalize(self, os.close, descriptor)
 
     def elements(self, offset: int) -> Packed:
         """Return the elements of the frame at `offset`.
@@ -315,6 +329,15 @@ class Snapshot:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def set_aside(self) -> None:
+        """Rename the file, which is damaged, so that it is not used again."""
+        set_aside(self.path)
 
     def find(self, number: int) -> int:
         """Return the row of the user whose reference has that number, or -1."""

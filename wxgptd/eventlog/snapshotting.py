@@ -50,6 +50,7 @@ def take(job: Job, master: bytes, disk: Disk = DISK) -> Path:
         )
     finally:
         users.close()
+        keys.close()
     snapshot_writing.require(directory, job.last_seq)
     return path
 

@@ -119,6 +119,7 @@ class LogStore:
             recovery.encrypt(self._directory, self._keys, self._bounds.bytes)
         log = loading.load(self._directory, self._keys, since)
         self._users = log.users
+        self._users.sets_aside = True
         self._keys.keep(log.users.numbers())
         self._erased, self._unreadable = log.erased, list(log.unreadable)
         return log.loaded
@@ -136,7 +137,7 @@ class LogStore:
         except OSError as error:
             raise _unavailable(error) from error
         assert self._users is not None, "load comes first"
-        self._users.close()  # the newest segment is another file now
+        self._users.close_segments()  # the newest is another file now
         self.trimmed = ready.trimmed
         self._writer = Writer(
             self._directory,
@@ -168,9 +169,18 @@ class LogStore:
     def damage_before(self, seq: int) -> Sequence[str]:
         """Return what is wrong with the events up to `seq`, which startup does not read.
 
-        May be called in any thread. Nothing is decrypted or decoded.
+        May be called in any thread. Nothing is decrypted or decoded. A large snapshot, of which
+        startup has read only the columns, is checked, too; if it is damaged, it is set aside.
         """
-        return verifying.damage_before(self._directory, seq)
+        damages = list(verifying.damage_before(self._directory, seq))
+        path = self._users.snapshot.path if self._users and self._users.snapshot else None
+        if path is not None and path.exists() and path.stat().st_size > snapshot.CHECKED_BYTES:
+            try:
+                snapshot.check(path)
+            except ValueError as error:
+                snapshot.set_aside(path)
+                damages.append(f"{path.name}: {error}; restart the daemon: it uses the one before")
+        return damages
 
     def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
         """Append `events`, each with its session, based on version `expected` of `user`.
@@ -299,6 +309,7 @@ class LogStore:
         self._writer = None
         if self._users is not None:
             self._users.close()
+        self._keys.close()
         self._lock.release()
         if error is not None:
             raise self._failed or _unavailable(error)

@@ -22,7 +22,7 @@ from wxgptd.eventlog import codec, reader, state_codec
 from wxgptd.eventlog.columns import U64
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.positions import Frames, Generation, Place
-from wxgptd.eventlog.snapshot import Snapshot
+from wxgptd.eventlog.snapshot import Snapshot, SnapshotDamaged
 from wxgptd.eventlog.user_key import UserKey, number_of
 
 LISTED_BESIDES = 64
@@ -39,6 +39,8 @@ class Users:
         after = snapshot.last_seq if snapshot is not None else 0
         self._generations = [Generation(after)]
         self.marked: set[int] = set(snapshot.marked) if snapshot is not None else set()
+        self.sets_aside = False
+        """Whether to set a snapshot aside that turns out to be damaged."""
         self.erased: set[int] = set()
         """Users of the snapshot, or of the events after it, who have been erased."""
 
@@ -129,7 +131,8 @@ class Users:
 
         Raises:
             Inconsistent: an event cannot follow the ones before it.
-            LogDamaged: the snapshot or an event cannot be read, decrypted or decoded.
+            LogDamaged: an event cannot be read, decrypted or decoded.
+            SnapshotDamaged: the state in the snapshot cannot be read.
         """
         key = self._keys.of(user)
         return self.state(key) if key is not None else None
@@ -151,7 +154,12 @@ class Users:
         try:
             user = self._snapshot.user(row)
         except ValueError as error:
-            raise ValueError(f"{self._snapshot.path.name}: {error}") from error
+            if self.sets_aside:
+                self._snapshot.set_aside()
+            raise SnapshotDamaged(
+                f"the snapshot {self._snapshot.path.name} is damaged: {error}",
+                hint="nothing is lost: the next start uses the snapshot before it",
+            ) from error
         return state_codec.unpack_state(key.open(user.frozen)) if user.frozen else EMPTY
 
     def reference(self, number: int) -> str:
@@ -192,7 +200,8 @@ class Users:
 
     def begin_generation(self, after: int) -> None:
         """Note the events after number `after` apart: a snapshot will cover the ones up to it."""
-        self._generations.append(Generation(after))
+        if self._generations[-1].after < after:
+            self._generations.append(Generation(after))
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Read states from `snapshot` from now on."""
@@ -206,6 +215,12 @@ class Users:
     def _is_known(self, number: int) -> bool:
         return self._row(number) >= 0 or any(g.newest_seq(number) for g in self._generations)
 
+    def close_segments(self) -> None:
+        """Close the segments; they are opened again as needed."""
+        self._frames.close()
+
     def close(self) -> None:
         """Close all files."""
         self._frames.close()
+        if self._snapshot is not None:
+            self._snapshot.close()

@@ -67,8 +67,9 @@ class SnapshotProcess:
     def stop(self) -> None:
         """Abandon the snapshot that is being taken, if any, and take no more."""
         self._stopped = True
-        if self._process is not None:
-            self._process.kill()
+        process = self._process
+        if process is not None:
+            process.kill()
 
 
 def _result(answer: bytes, status: int) -> Path:

@@ -247,6 +247,7 @@ class Journal:
                 projection.on_event(user, event, evolved)
         if isinstance(events[-1], UserErased):
             self._young.pop(user, None)
+            self._unneeded.pop(user, None)
             self._unfinished.discard(user)
         else:
             self._young[user] = state
