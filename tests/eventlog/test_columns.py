@@ -7,7 +7,7 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxgptd.eventlog.columns import SortedMap, only_in_first, position
+from wxgptd.eventlog.columns import SortedMap, difference, position
 
 KEYS = st.integers(0, 40) | st.integers(0, 2**64 - 1)
 SETS = st.sets(KEYS, max_size=200)
@@ -32,8 +32,8 @@ def test_a_deleted_entry_is_not_found(entries, data):
 @given(SETS, SETS)
 def test_the_difference_is_that_of_sets(first, second):
     a, b = array("Q", sorted(first)), array("Q", sorted(second))
-    assert only_in_first(a, b) == first - second
-    assert only_in_first(a, array("Q", sorted(first | second))) == set()
+    assert difference(a, b) == first - second
+    assert difference(a, array("Q", sorted(first | second))) == set()
 
 
 @given(SETS, KEYS)

@@ -209,3 +209,25 @@ def test_a_keyring_is_reloaded_after_another_process_writes(path):
         file.write(record)
     assert reader.refresh()
     assert reader.of(BOB) is not None
+
+
+def test_a_key_that_is_deleted_while_it_is_read_is_not_used(path, monkeypatch):
+    """The writer's thread deletes it between the reactor's read and the end of the lookup."""
+    keys = ring_of(path, ALICE, BOB)
+    deleted = Keyring(path, MASTER).of(ALICE)
+    decrypted = Keyring._decrypted
+
+    def delete_meanwhile(self, payload):
+        key = decrypted(self, payload)
+        if key.user == ALICE and not self._former:
+            self.forget(key)
+            with path.open("r+b") as file:
+                self.overwrite(file.fileno(), [key.reference])
+        return key
+
+    keys = Keyring(path, MASTER)
+    monkeypatch.setattr(Keyring, "_decrypted", delete_meanwhile)
+    assert keys.of(ALICE) is None
+    assert deleted.number not in keys._cache
+    assert ALICE not in keys._hot
+    assert keys.make(ALICE).reference != deleted.reference

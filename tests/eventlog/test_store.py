@@ -503,3 +503,45 @@ def test_a_large_snapshot_is_checked_after_the_start(tmp_path, reactor, monkeypa
     assert path.name in damage
     assert not path.exists()
     store.close()
+
+
+def test_states_are_read_although_every_snapshot_fails(tmp_path, reactor):
+    def refuse(job, master, disk):
+        raise OSError(errno.EIO, "no")
+
+    store = open_store(tmp_path, reactor, system=System(take_snapshot=refuse))
+    states = {user: [] for user in (ALICE, BOB)}
+    for number, event in enumerate(EVENTS):
+        for user, events in states.items():
+            if user == BOB and number % 2:
+                continue
+            fired = []
+            store.append(user, in_session([event]), len(events)).addCallback(fired.append)
+            reactor.run_until(lambda fired=fired: bool(fired))
+            events.append(event)
+            if user == BOB:
+                break
+        last_seq = store.figures().last_seq
+        with pytest.raises(OSError, match="no"):
+            store.snapshot(Capture(last_seq, {}, 0.0, 0.0))()
+        assert len(store._users._generations) <= 2
+        assert store._users.find(ALICE) == fold(states[ALICE])
+    store.close()
+    store = open_store(tmp_path, reactor)
+    assert store._users.find(ALICE) == fold(states[ALICE])
+    store.close()
+
+
+def test_a_snapshot_in_place_of_a_damaged_one_is_kept(tmp_path, reactor):
+    store = open_store(tmp_path, reactor)
+    fired = []
+    store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
+    reactor.run_until(lambda: bool(fired))
+    store.snapshot(Capture(len(EVENTS), {}, 0.0, 0.0))()
+    store.close()
+    (path,) = segments.list_snapshots(tmp_path / "log")
+    path.write_bytes(b"junk")
+    store = open_store(tmp_path, reactor)
+    store.snapshot(Capture(len(EVENTS), {}, 0.0, 0.0))()
+    assert path.stat().st_size > 100
+    store.close()

@@ -125,6 +125,35 @@ def test_a_request_whose_response_has_begun_is_not_made_again(begun):
     assert server.seen == [(0, 0), (0, 1)]
 
 
+def test_a_request_rejected_before_it_was_sent_completely_is_not_made_again():
+    seen = []
+
+    def serve(server) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65_536)
+                    seen.append(1)
+                    connection.sendall(OK)
+                    connection.recv(1_000)
+                    seen.append(2)
+                    connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 99\r\n\r\nx")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        script = ASK.replace('b"%d" % number', 'b"x" * (10 if number == 0 else 50_000_000)')
+        done = subprocess.run(
+            [sys.executable, "-c", script, url, "2"],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+        )
+    assert json.loads(done.stdout)[0] == [200, "ok"], done.stderr
+    assert seen == [1, 2]
+
+
 def test_a_connection_that_the_server_closes_is_not_used_again():
     server = Server(lambda connection, request: OK.replace(b"OK\r", b"OK\r\nConnection: close\r"))
     assert server.ask(2) == [[200, "ok"]] * 2

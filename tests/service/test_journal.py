@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.domain.test_properties import TIMED, timed
-from tests.support.builders import ALICE, BOB, receive
+from tests.support.builders import ALICE, BOB, complete, receive
 from tests.support.memory_store import MemoryStore
 from wxgptd.domain.decide.commands import ExpireSession
 from wxgptd.domain.model.values import User
-from wxgptd.eventlog import codec, framing
+from wxgptd.eventlog import codec, framing, segments
 from wxgptd.eventlog.framing import Header
 from wxgptd.service.state.journal import UNLOAD_AFTER_S, UNLOADED_AT_ONCE, Entry, Journal
 from wxgptd.service.state.projections import OpenSessions
@@ -90,6 +90,19 @@ def test_startup_loads_only_users_with_unfinished_work():
     assert {user for user, _ in reloaded.loaded()} == {asking}
     assert reloaded.state(quiet).version == 2
     assert {user for user, _ in reloaded.loaded()} == {asking, quiet}
+
+
+def test_startup_loads_users_whose_answer_may_still_have_to_be_pushed(monkeypatch):
+    monkeypatch.setattr(segments, "creation_time", lambda: 100.0)
+    store = MemoryStore()
+    journal = Service(store).journal
+    for user, at in ((ALICE, 90.0), (BOB, -2_000.0)):
+        journal.record(user, receive("/chatgpt 为什么？", "a1", at=at))
+        journal.record(user, complete("a1", "因为。", at=at + 1.0))
+        journal.record(user, receive("/stop", "a2", at=at + 2.0))
+    store.snapshot(journal.capture(0.0, 0.0))()
+    reloaded = Service(store).load(10_000.0).journal
+    assert {user for user, _ in reloaded.loaded()} == {ALICE}
 
 
 def test_users_are_unloaded_after_an_hour_unless_something_is_unfinished():

@@ -18,7 +18,7 @@ from wxgptd.domain.model.values import Standing, User
 MINUTE_S = 60.0
 TIMEOUTS_PERIOD_S = 300.0
 LARGEST_STEP_S = 16.0
-"""By no more than this does a fault set the clock."""
+"""A fault sets the clock by at most this much."""
 
 
 class Limits:
@@ -111,6 +111,8 @@ class Limits:
 
     def _deliberate_timeouts(self) -> Iterator[str]:
         steps = self._history.clock_stepped_at
+        if LARGEST_STEP_S * len(steps) >= TIMEOUTS_PERIOD_S:
+            return
         period_s = TIMEOUTS_PERIOD_S - LARGEST_STEP_S * len(steps)
         spent = sorted(
             at
@@ -124,7 +126,7 @@ class Limits:
                 yield f"WeChat timed out {recent} times in five minutes, the limit is {size:g}"
 
     def _proven_timeouts(self, message: Message) -> Iterator[float]:
-        """Yield when an attempt was left to time out, as the log and so each later process knows."""
+        """Yield when an attempt was left to time out, if the log has WeChat's retry."""
         attempts = message.delivery.attempts if message.delivery is not None else ()
         for attempt, retry in pairwise(attempts):
             began = message.at + attempt.began_s

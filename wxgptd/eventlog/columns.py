@@ -47,7 +47,7 @@ class SortedMap:
                 self._values[at] = 0
             at += 1
 
-    def has_twice(self) -> bool:
+    def has_duplicate_keys(self) -> bool:
         """Return whether any key has several entries."""
         return any(map(int.__eq__, self.keys, self.keys[1:]))
 
@@ -58,7 +58,7 @@ class SortedMap:
                 yield key, value
 
 
-def only_in_first(first: array[int], second: array[int]) -> set[int]:
+def difference(first: array[int], second: array[int]) -> set[int]:
     """Return the integers that are only in the first of two sorted arrays.
 
     Equal parts are compared as bytes, so this is fast if the arrays hardly differ.
@@ -71,4 +71,4 @@ def only_in_first(first: array[int], second: array[int]) -> set[int]:
     a, b = bisect_left(first, middle), bisect_left(second, middle)
     if (a, b) == (0, 0):
         return set(first) - set(second)
-    return only_in_first(first[:a], second[:b]) | only_in_first(first[a:], second[b:])
+    return difference(first[:a], second[:b]) | difference(first[a:], second[b:])

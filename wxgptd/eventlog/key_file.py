@@ -84,14 +84,14 @@ class Scan:
 
     Each has its offset, number and tag, the latter two 0 in format 1. `created` is when the file
     was first written in the current format, in seconds since the epoch, or infinity. `is_whole` is
-    whether it contains nothing but intact and deleted records, in that format; `deleted_bytes` is
-    the size of the latter.
+    whether it contains nothing but intact and deleted records, in that format; `deleted` has the
+    offsets and the sizes of the latter.
     """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.created = float("inf")
-        self.deleted_bytes = 0
+        self.deleted: list[tuple[int, int]] = []
         self.offsets, self.numbers, self.tags = array(U64), array(U64), array(U64)
         begin = self._read_head()
         self.is_whole = begin == _HEAD_BYTES
@@ -140,7 +140,8 @@ class Scan:
         due = due if due >= 0 else len(self._data)
         if any(self._data[position:due]):
             self.is_whole = False  # not just a deleted record
-        self.deleted_bytes += due - position
+        else:
+            self.deleted.append((position, due - position))
         return due
 
 

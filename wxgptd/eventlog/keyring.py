@@ -27,13 +27,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import key_file, segments
-from wxgptd.eventlog.columns import SortedMap, only_in_first
+from wxgptd.eventlog.columns import SortedMap, difference
 from wxgptd.eventlog.disk import write_all
 from wxgptd.eventlog.master_key import MasterKeyUnusable
 from wxgptd.eventlog.user_key import KEY_BYTES, UserKey, number_of, seal, unseal
 
 T = TypeVar("T")
 _NO_USER = User(AccountName(""), OpenId(""))
+
+REMEMBERED_FORMER = 10_000
 
 USUAL_RECORD_BYTES = 512
 """Longer records take a second read."""
@@ -72,6 +74,7 @@ class Keyring:
         self.is_whole = False
         self.created = float("inf")
         self._file = -1
+        self._deleted: list[tuple[int, int]] = []
         self._deleted_bytes = 0
         self._offsets = SortedMap()
         self._by_tag = SortedMap()
@@ -79,7 +82,9 @@ class Keyring:
         self._new_offsets: dict[int, int] = {}
         self._new_numbers: dict[int, int] = {}
         """The numbers of keys that are not in the file, or were added since it was read, by tag."""
-        self._former: set[int] = set()
+        self._former: dict[int, None] = {}
+        """The keys that no new event may be encrypted with, oldest first. One that is deleted stays
+        here for a while: another thread may just have read its record."""
         self._cache: dict[int, UserKey] = {}
         self._hot: dict[User, UserKey] = {}
         self._count = 0
@@ -122,9 +127,9 @@ class Keyring:
             if not numbers[row]:  # the first record
                 del offsets[row], numbers[row], tags[row]
         self.is_whole, self.created = scan.is_whole and bool(unknown), scan.created
-        self._deleted_bytes = scan.deleted_bytes
+        self._deleted, self._deleted_bytes = scan.deleted, sum(size for _, size in scan.deleted)
         self._offsets, self._by_tag = SortedMap(numbers, offsets), SortedMap(tags, offsets)
-        self._count = len(set(numbers)) if self._offsets.has_twice() else len(numbers)
+        self._count = len(set(numbers)) if self._offsets.has_duplicate_keys() else len(numbers)
 
     def _decrypted(self, payload: bytes) -> UserKey:
         try:
@@ -187,6 +192,8 @@ class Keyring:
             return None
         key = self._decrypted(key_file.payload_of(record))
         _keep(self._cache, key.number, key)
+        if next(self._offsets_of(key.number), None) is None:
+            self._cache.pop(key.number, None)  # deleted by the writer's thread meanwhile
         return key
 
     def _record_at(self, offset: int) -> bytes:
@@ -197,7 +204,7 @@ class Keyring:
 
     def missing(self, numbers: array[int]) -> set[int]:
         """Return those of the sorted `numbers` that have no key."""
-        missing = only_in_first(numbers, self._offsets.keys)
+        missing = difference(numbers, self._offsets.keys)
         return missing - self._unwritten.keys() - self._new_offsets.keys()
 
     def __len__(self) -> int:
@@ -230,7 +237,9 @@ class Keyring:
 
     def forget(self, key: UserKey) -> None:
         """Stop using `key` for its user's new events; it still decrypts."""
-        self._former.add(key.number)
+        self._former[key.number] = None
+        if len(self._former) > REMEMBERED_FORMER:
+            del self._former[next(iter(self._former))]
         self._hot.pop(key.user, None)
         tag = self.tag(key.user)
         if self._new_numbers.get(tag) == key.number:
@@ -246,7 +255,6 @@ class Keyring:
         self._cache.pop(number, None)
         self._unwritten.pop(number, None)
         self._new_offsets.pop(number, None)
-        self._former.discard(number)
         self._count -= 1
 
     def overwrite(self, descriptor: int, references: Iterable[str]) -> None:
@@ -259,11 +267,11 @@ class Keyring:
             key = self.find(reference)
             if key is None:
                 continue
-            for offset in self._offsets_of(key.number):
-                size = len(self._record_at(offset))
+            sizes = {at: len(self._record_at(at)) for at in self._offsets_of(key.number)}
+            self.drop(key)
+            for offset, size in sizes.items():
                 os.pwrite(descriptor, bytes(size), offset)
                 self._deleted_bytes += size
-            self.drop(key)
 
     def keep(self, numbers: array[int]) -> None:
         """Discard all keys in memory except those with the sorted `numbers`.
@@ -271,7 +279,7 @@ class Keyring:
         An aborted commit may leave a key that no event was ever encrypted with; its user's events
         are encrypted with another key.
         """
-        for number in only_in_first(self._offsets.keys, numbers):
+        for number in difference(self._offsets.keys, numbers):
             if (key := self.numbered(number)) is not None:
                 self.is_whole = False  # the next start's write leaves it out
                 self.drop(key)
@@ -304,6 +312,8 @@ class Keyring:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             self.overwrite(descriptor, without)
+            for offset, size in self._deleted:  # if their sync failed, the disk still has the keys
+                write_all(descriptor, bytes(size), offset)
             begin = max(0, self._size() - REWRITTEN_BYTES)
             write_all(descriptor, os.pread(self._file, REWRITTEN_BYTES, begin), begin)
             os.fsync(descriptor)

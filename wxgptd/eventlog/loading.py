@@ -17,7 +17,7 @@ from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, reader, segments, state_codec
 from wxgptd.eventlog import snapshot as snapshots
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.eventlog.positions import VERSION, VERSION_BITS, Place
+from wxgptd.eventlog.positions import VERSION_BITS, VERSION_MASK, Place
 from wxgptd.eventlog.user_key import number_of
 from wxgptd.eventlog.users import Users
 from wxgptd.ports.record import Loaded
@@ -96,7 +96,7 @@ class Index:
                 known = self.users.version(number)
                 back.append(0)
             else:
-                known = was & VERSION
+                known = was & VERSION_MASK
                 back.append(seq - (was >> VERSION_BITS))
             if previous != known:
                 raise Inconsistent(
@@ -199,11 +199,13 @@ def load(
     *,
     everything: bool = False,
     until: int | None = None,
+    quickly: bool = False,
 ) -> Found:
     """Read the log in `directory`: the newest snapshot and the events after it.
 
     If `everything`, read all events, starting from the oldest snapshot that they need, if any. If
-    `until`, ignore the events after that number, and whatever follows in the segments.
+    `until`, ignore the events after that number, and whatever follows in the segments. If
+    `quickly`, only the columns of a large snapshot are checked.
 
     `since` maps each kind of event that `recent` should contain to the time to start from.
 
@@ -212,8 +214,11 @@ def load(
         UnreadableEvent: a newer wxgptd wrote an event.
         Inconsistent: an event is out of sequence for its user.
     """
-    choose = _first_needed if everything else snapshots.newest
-    snapshot, skipped = choose(directory, keys)
+    snapshot, skipped = (
+        _first_needed(directory, keys)
+        if everything
+        else snapshots.newest(directory, keys, quickly=quickly)
+    )
     index = Index(directory, keys, snapshot, since)
     covered = snapshot.last_seq if snapshot is not None else 0
     last_seq = _read(directory, index, covered, until)

@@ -20,7 +20,7 @@ from wxgptd.eventlog import codec, framing, reader, segments
 from wxgptd.eventlog.columns import U32, U64, SortedMap
 
 VERSION_BITS = 32
-VERSION = (1 << VERSION_BITS) - 1
+VERSION_MASK = (1 << VERSION_BITS) - 1
 
 WORTH_FREEZING = 10_000
 CACHED_FRAMES = 8
@@ -61,7 +61,7 @@ class Generation:
     def version(self, number: int) -> int | None:
         """Return the user's version, or None if none of these events is the user's."""
         was = self._newest(number)
-        return was & VERSION if was else None
+        return was & VERSION_MASK if was else None
 
     def newest_seq(self, number: int) -> int:
         """Return the user's newest event, or 0."""
@@ -87,6 +87,16 @@ class Generation:
         """Yield `count` users with the newest events, or all if there are fewer."""
         newest = nlargest(count, chain(self.last.items(), self._frozen), key=itemgetter(1))
         return map(itemgetter(0), newest)
+
+    def absorb(self, later: Generation) -> None:
+        """Add the events of the generation that follows this one."""
+        assert later.after == self.after + len(self.back), "it follows another one"
+        for number in {*later.numbers()}:
+            first = later.events(number)[0]
+            if was := self._newest(number):
+                later.back[first - later.after - 1] = first - (was >> VERSION_BITS)
+            self.last[number] = later._newest(number)
+        self.back.extend(later.back)
 
     def freeze(self) -> None:
         """Store what is known so far in a tenth of the memory."""

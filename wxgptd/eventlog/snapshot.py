@@ -170,12 +170,15 @@ def _little_endian(column: array[int] | array[float]) -> array[int] | array[floa
     return column
 
 
-def newest(directory: Path, keys: Keyring) -> Newest:
-    """Return the newest intact snapshot."""
+def newest(directory: Path, keys: Keyring, *, quickly: bool = False) -> Newest:
+    """Return the newest intact snapshot.
+
+    If `quickly`, only the columns of a large one are checked.
+    """
     skipped: dict[Path, str] = {}
     for path in reversed(segments.list_snapshots(directory)):
         try:
-            return Newest(read(path, keys), skipped)
+            return Newest(read(path, keys, quickly=quickly), skipped)
         except (OSError, ValueError, TypeError) as error:
             skipped[path] = str(error)
     return Newest(None, skipped)
@@ -200,8 +203,8 @@ def check(path: Path) -> None:
     raise ValueError(f"it is damaged at byte {tail.end}")
 
 
-def read(path: Path, keys: Keyring) -> Snapshot:
-    """Return the snapshot at `path`.
+def read(path: Path, keys: Keyring, *, quickly: bool = False) -> Snapshot:
+    """Return the snapshot at `path`; if `quickly`, only the columns of a large one are checked.
 
     Raises:
         ValueError: the snapshot is damaged or has another version.
@@ -211,7 +214,7 @@ def read(path: Path, keys: Keyring) -> Snapshot:
     try:
         header = _header(path, memoryview(os.pread(descriptor, framing.HEADER_BYTES, 0)))
         size = os.fstat(descriptor).st_size
-        if size <= CHECKED_BYTES or header.version == FORMAT_2:
+        if not quickly or size <= CHECKED_BYTES or header.version == FORMAT_2:
             check(path)
         if header.version == FORMAT_2:
             return _read_2(path, header, keys)

@@ -28,6 +28,10 @@ from wxgptd.eventlog.snapshot import (
 )
 from wxgptd.eventlog.user_key import UserKey, number_of
 
+LATELY_S = 900.0
+"""A start loads users who asked within this time before the snapshot, and got no answer: it may
+still have to be pushed."""
+
 KEPT = 2
 FRAME_BYTES = 16 * 1024
 """Small: to read one user, a whole frame is read."""
@@ -39,7 +43,10 @@ def row_of_state(key: UserKey, state: UserState, links_since: float, links_until
     return Row(
         number=key.number,
         version=state.version,
-        balance=len(state.unanswered) + (state.live is not None) + (state.push is not None),
+        balance=len(state.unanswered)
+        + (state.live is not None)
+        + (state.push is not None)
+        + _may_have_to_be_pushed(state),
         last_at=state.heard_at,
         marked=state.is_marked,
         oldest_at=state.past[0].closed_at if state.past else 0.0,
@@ -52,6 +59,13 @@ def row_of_state(key: UserKey, state: UserState, links_since: float, links_until
             )
         ),
     )
+
+
+def _may_have_to_be_pushed(state: UserState) -> bool:
+    """Return whether the user asked lately, and has not seen the answer."""
+    since = segments.creation_time() - LATELY_S
+    questions = [found for name in state.unseen if (found := state.find(name)) is not None]
+    return any(question.asked_at >= since for _, question in questions)
 
 
 def row_of_erased(reference: str, version: int) -> Row:

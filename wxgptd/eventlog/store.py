@@ -117,7 +117,7 @@ class LogStore:
         segments.make_private_directory(self._directory)
         if recovery.is_plain(self._directory):
             recovery.encrypt(self._directory, self._keys, self._bounds.bytes)
-        log = loading.load(self._directory, self._keys, since)
+        log = loading.load(self._directory, self._keys, since, quickly=True)
         self._users = log.users
         self._users.sets_aside = True
         self._keys.keep(log.users.numbers())
@@ -204,18 +204,18 @@ class LogStore:
             return result
         existing = self._keys.of(user)
         key = existing or self._keys.make(user)
+        new_key = key if existing is None else None
+        is_erasure = isinstance(events[-1][1], UserErased)
         try:
             entries = [codec.encode(key, n, *event) for n, event in enumerate(events, expected)]
+            erased = key.reference if is_erasure else ""
+            seq = self._waiting[result] = self._writer.append(entries, result, new_key, erased)
         except codec.Unencodable:
             if existing is None:
                 self._keys.drop(key)
             raise
-        erased = ""
-        if isinstance(events[-1][1], UserErased):
+        if is_erasure:
             self._keys.forget(key)  # a user who returns is a new one
-            erased = key.reference
-        new_key = key if existing is None else None
-        seq = self._waiting[result] = self._writer.append(entries, result, new_key, erased)
         assert self._users is not None, "load comes first"
         kinds = [event for _, event in events]
         self._users.append(key, seq + 1 - len(events), expected, kinds)
@@ -239,8 +239,11 @@ class LogStore:
 
     @property
     def located_since(self) -> float:
-        """Since when links lead to their user by tag; infinite if none does so far."""
-        return self._keys.created
+        """Since when links lead to their user by tag; infinite if none does so far.
+
+        A day later than they began to: events' times may be ahead of the wall clock's.
+        """
+        return self._keys.created + 86_400.0
 
     def figures(self) -> StoreFigures:
         """Return the counts since startup."""
@@ -275,18 +278,20 @@ class LogStore:
         users = self._users
         users.begin_generation(capture.last_seq)
         job = snapshotting.Job(
-            state_dir=self._state_dir, links_until=self._keys.created, **capture._asdict()
+            state_dir=self._state_dir, links_until=self.located_since, **capture._asdict()
         )
 
         def take() -> None:
             path = self._system.take_snapshot(job, self._master, self._disk)
             try:
-                taken = snapshot.read(path, self._keys)
+                taken = snapshot.read(path, self._keys, quickly=True)
             except ValueError as error:
                 raise OSError(errno.EIO, f"{path.name}: {error}") from error
             self._turns.in_reactor(lambda: users.adopt(taken))
             for unreadable in self._unreadable:  # retention would keep segments for them
-                unreadable.unlink(missing_ok=True)
+                if unreadable != path:
+                    unreadable.unlink(missing_ok=True)
+            self._unreadable = ()
             snapshot_writing.drop_all_but(self._directory, snapshot_writing.KEPT, self._disk)
 
         return take

@@ -190,16 +190,20 @@ class Users:
 
     def links(self) -> Iterator[tuple[User, LinkHash, DeliveryKey, float]]:
         """Yield the links in the snapshot, which reads all of it."""
-        for user in self._snapshot.users if self._snapshot is not None else ():
-            key = self._keys.find(user.reference) if user.links else None
-            if key is not None and number_of(user.reference) not in self.erased:
-                for link, question, at in codec.unpack(key.open(user.links)):
-                    yield key.user, link, question, at
+        with self._damage("the links in the snapshot cannot be read"):
+            for user in self._snapshot.users if self._snapshot is not None else ():
+                key = self._keys.find(user.reference) if user.links else None
+                if key is not None and number_of(user.reference) not in self.erased:
+                    for link, question, at in codec.unpack(key.open(user.links)):
+                        yield key.user, link, question, at
 
     # A new snapshot.
 
     def begin_generation(self, after: int) -> None:
         """Note the events after number `after` apart: a snapshot will cover the ones up to it."""
+        while len(self._generations) > 1:  # the last snapshot failed
+            later = self._generations.pop()
+            self._generations[-1].absorb(later)
         if self._generations[-1].after < after:
             self._generations.append(Generation(after))
 

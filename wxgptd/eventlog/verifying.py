@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import framing, loading, reader, segments
+from wxgptd.eventlog import framing, loading, reader, segments, snapshot
 from wxgptd.eventlog.keyring import Keyring
 
 
@@ -71,13 +71,21 @@ def verify(directory: Path, keys: Keyring | None) -> Verdict:
     unused: Sequence[str] = ()
     try:
         found = loading.load(directory, keys, {}, everything=True)
-        unused = found.loaded.skipped
+        unused = [*found.loaded.skipped, *_damaged_snapshots(directory)]
         stories.extend(map(str, loading.damaged_states(found, keys)))
     except loading.NotEncrypted:
         pass
     except WxgptError as error:
         stories.append(str(error))
     return Verdict(infos, stories, unused)
+
+
+def _damaged_snapshots(directory: Path) -> Iterator[str]:
+    for path in segments.list_snapshots(directory):
+        try:
+            snapshot.check(path)
+        except (OSError, ValueError) as error:
+            yield f"{path.name}: {error}"
 
 
 def inspect(directory: Path, keys: Keyring | None = None) -> Iterator[SegmentInfo]:

@@ -116,7 +116,7 @@ class StreamReader(BodyReader):
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
-            self.drained()
+            self.stop_timer()
             return
         is_complete = reason is None or reason.check(ResponseDone, PotentialDataLoss)
         events = (
@@ -126,6 +126,7 @@ class StreamReader(BodyReader):
         )
         self._process(events)
         self._finish(None if is_complete else FailureDetail(lost(reason)))
+        self.stop_timer()
 
     def _process(self, events: list[str]) -> None:
         for event in events:

@@ -3,7 +3,7 @@
 A new connection to a model costs two or three round trips, and with TLS milliseconds of CPU. A
 server may close a kept one just as a request is sent on it. Then there is no response at all, and
 the request is made once more, on a new connection. A request that went out on a new connection, or
-whose response has begun, never is.
+that was not written completely, or whose response has begun, never is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.web.client import HTTPConnectionPool, RequestTransmissionFailed, ResponseNeverReceived
+from twisted.web.client import HTTPConnectionPool, ResponseNeverReceived
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
@@ -33,7 +33,7 @@ class Use:
 
 
 class KeptConnections(HTTPConnectionPool):
-    """The pool of kept connections. Set `current` to learn which connection a request uses."""
+    """The pool of kept connections."""
 
     retryAutomatically = False  # it would not retry a POST; see `ask`
     cachedConnectionTimeout = KEPT_FOR_S
@@ -62,7 +62,7 @@ class KeptConnections(HTTPConnectionPool):
         async def asked() -> IResponse:
             try:
                 return await response
-            except (RequestTransmissionFailed, ResponseNeverReceived) as error:
+            except ResponseNeverReceived as error:
                 if use.is_new or not _is_lost(error):
                     raise
                 self.closeCachedConnections()  # the others may be dead as well
@@ -71,7 +71,7 @@ class KeptConnections(HTTPConnectionPool):
         return Deferred.fromCoroutine(asked())
 
 
-def _is_lost(error: RequestTransmissionFailed | ResponseNeverReceived) -> bool:
+def _is_lost(error: ResponseNeverReceived) -> bool:
     """Return whether the connection was closed before anything of the response arrived."""
     return all(reason.check(ConnectionDone, ConnectionLost) for reason in error.reasons)
 

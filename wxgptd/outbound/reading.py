@@ -72,20 +72,20 @@ class BodyReader(BytesProtocol):
         raise NotImplementedError
 
     def drain(self) -> None:
-        """Need nothing more, but let the body end: then the connection can be used again."""
+        """Ignore the rest, but wait for its end, so that the connection can be used again."""
         self.ended = True
-        self.drained()
+        self.stop_timer()
         self._idle = self._clock.callLater(DRAIN_S, self.stop)
 
-    def drained(self) -> None:
-        """Stop the timer: the body has ended."""
+    def stop_timer(self) -> None:
+        """Expect nothing more."""
         if self._idle is not None and self._idle.active():
             self._idle.cancel()
 
     def stop(self) -> None:
         """Stop the timer and close the connection."""
         self.ended = True
-        self.drained()
+        self.stop_timer()
         if self.transport is not None:
             self.transport.loseConnection()
 

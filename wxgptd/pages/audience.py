@@ -77,13 +77,22 @@ class Audience:
             return  # the reader's page is newer; the next rendering will update it
         self._send(reader, shown)
 
+    def forget(self) -> None:
+        """Forget what was shown: a user has been erased."""
+        self._shown = None
+        for reader in tuple(self._readers):
+            reader.position = ""
+            reader.at = None
+            if self._showing is None:
+                reader.abort()  # it was too slow for the end, and can ask again
+
     def is_empty(self) -> bool:
         """Return whether no readers are left."""
         return not self._readers
 
     async def _show_all(self) -> None:
         while True:
-            changed = self._page_views.changed(self._token)
+            changed, erasures = self._page_views.changed(self._token), self._renditions.erasures
             try:
                 rendition = await self._renditions.of(self._token)
             except TooBusy:  # readers keep what they have, and get the next update
@@ -95,6 +104,8 @@ class Audience:
                     self._finish(reader)
                 return
             await self._page_views.durable()
+            if self._renditions.erasures != erasures:
+                continue  # the user may have been erased meanwhile
             self._shown = rendition
             with self._pace.spending():
                 for reader in tuple(self._readers):
@@ -201,6 +212,11 @@ class Audiences:
     def __len__(self) -> int:
         """Count the readers of all answers."""
         return sum(len(audience) for audience in self._audiences.values())
+
+    def forget_all(self) -> None:
+        """Forget what was shown to anyone: a user has been erased."""
+        for audience in self._audiences.values():
+            audience.forget()
 
     def crowded(self, token: str) -> bool:
         """Return whether an answer has reached its limit of readers."""

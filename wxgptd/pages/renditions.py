@@ -52,6 +52,8 @@ class Renditions:
         self._render_queue = render_queue
         self._pace = render_queue.pace
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
+        self.erasures = 0
+        """How often all renditions were dropped."""
         self._held: dict[str, _Answer] = {}
         """The answers that have an audience."""
 
@@ -86,7 +88,7 @@ class Renditions:
         return answer
 
     def hold(self, token: str) -> None:
-        """Keep the answer's rendition: it has an audience, for which rendering starts once only."""
+        """Keep the answer's rendition: it has an audience, and is not to start over."""
         if token not in self._held:
             self._held[token] = self._answers.pop(token, _Answer())
 
@@ -124,6 +126,7 @@ class Renditions:
         """Drop all renditions, which may hold the words of a user who was erased."""
         self._answers.clear()
         self._held = {token: _Answer() for token in self._held}
+        self.erasures += 1
         self._render_queue.forget_all()
         forget_code()
 

@@ -106,6 +106,11 @@ class Pages:
             "version": sha256(contents).hexdigest()[:8],
         }
 
+    def forget_all(self) -> None:
+        """Forget everything that was rendered: a user has been erased."""
+        self.renditions.forget_all()
+        self.audiences.forget_all()
+
     @property
     def texts(self) -> Texts:
         """The texts of the pages, as currently configured."""

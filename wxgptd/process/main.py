@@ -312,6 +312,7 @@ class _Process:
         async def stop() -> None:
             supervision.stopping()
             log.info("stopping")
+            self._take_snapshot.stop()
             for port in public:
                 await port.stopListening()
             site.close()
@@ -323,7 +324,6 @@ class _Process:
             ):
                 await deferLater(self._reactor, 0.05)  # which also lets the last replies be sent
             service.end()
-            self._take_snapshot.stop()
             await service.settled()
             await admin.stopListening()
             try:

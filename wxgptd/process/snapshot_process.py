@@ -8,6 +8,7 @@ master key is passed to it through a pipe.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import gc
 import os
@@ -26,7 +27,17 @@ from wxgptd.eventlog.disk import Disk
 from wxgptd.eventlog.reader import LogDamaged
 from wxgptd.process.process_limits import keep_memory_private
 
-RUN = "from wxgptd.process.snapshot_process import main; main()"
+RUN = """
+import signal
+for number in (signal.SIGTERM, signal.SIGINT):  # systemd and terminals stop every process
+    signal.signal(number, signal.SIG_IGN)
+from wxgptd.process.snapshot_process import main
+main()
+"""
+
+PR_SET_PDEATHSIG = 1
+NOT_FOR_IT = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
+"""What systemd says to the daemon alone."""
 
 LOWEST_PRIORITY = 19
 FIRST_TO_BE_KILLED = "500"
@@ -47,13 +58,14 @@ class SnapshotProcess:
             OSError: it could not be written (ECANCELED: the daemon is stopping).
             WxgptError: a user's events are inconsistent or damaged.
         """
-        request = msgpack.packb((str(job.state_dir), master, *job[1:]))
+        request = msgpack.packb((os.getpid(), os.fsencode(job.state_dir), master, *job[1:]))
         with subprocess.Popen(  # noqa: S603 (our own interpreter)
-            [sys.executable, "-c", RUN],
+            [sys.executable, "-P", "-c", RUN],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd="/",
-            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=_environment(),
+            start_new_session=True,
         ) as process:
             self._process = process
             if self._stopped:
@@ -72,10 +84,15 @@ class SnapshotProcess:
             process.kill()
 
 
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_FOR_IT}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 def _result(answer: bytes, status: int) -> Path:
     match msgpack.unpackb(answer) if answer else None:
         case ["done", path]:
-            return Path(path)
+            return Path(os.fsdecode(path))
         case ["failed", number, why, name]:
             raise OSError(number, why, name)
         case ["damaged", why, hint]:
@@ -89,22 +106,31 @@ def _result(answer: bytes, status: int) -> Path:
 
 def main() -> None:
     """Take the snapshot that standard input asks for; print the result to standard output."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # systemd tells every process to stop
     with contextlib.suppress(OSError):  # a sandbox may not allow it
         os.nice(LOWEST_PRIORITY)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED, "ascii")
     keep_memory_private()
     gc.disable()
-    state_dir, master, *rest = msgpack.unpackb(
+    parent, state_dir, master, *rest = msgpack.unpackb(
         sys.stdin.buffer.read(), use_list=False, strict_map_key=False
     )
-    sys.stdout.buffer.write(msgpack.packb(_taken(snapshotting.Job(Path(state_dir), *rest), master)))
+    _end_with(parent)
+    job = snapshotting.Job(Path(os.fsdecode(state_dir)), *rest)
+    sys.stdout.buffer.write(msgpack.packb(_taken(job, master)))
+
+
+def _end_with(parent: int) -> None:
+    """End when the daemon does, even if it is killed: another one may use the directory by then."""
+    with contextlib.suppress(OSError, AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(1)
 
 
 def _taken(job: snapshotting.Job, master: bytes) -> list[Any]:  # Any: see `_result`
     try:
-        return ["done", str(snapshotting.take(job, master))]
+        return ["done", os.fsencode(snapshotting.take(job, master))]
     except OSError as error:
         name = str(error.filename) if error.filename else None
         return ["failed", error.errno or errno.EIO, error.strerror or str(error), name]

@@ -42,7 +42,7 @@ class EarlierLinks(Projection):
         self._add(user, link, issued_at)
 
     def _add(self, user: User, link: LinkHash, issued_at: float) -> None:
-        if issued_at < self._until:
+        if link and issued_at < self._until:  # an erased user's links are empty
             self._users[link] = user, issued_at
             self._of_user[user].append(link)
 

@@ -6,7 +6,7 @@ subscribed effects. Before an effect acts outside the process, it awaits `Journa
 new state is computed before the append, so an inconsistent event is never written.
 
 Only the users who were active lately are loaded: any other state is read when it is needed, and
-unloaded again after an hour.
+unloaded again within an hour.
 """
 
 from __future__ import annotations
@@ -100,11 +100,11 @@ class Journal:
         self._projections = tuple(projections)
         self._users: StoredUsers = _Nobody()
         self._young: dict[User, UserState] = {}
-        """The users whose state was needed since the last rotation..."""
+        """The users whose state was needed since the last rotation."""
         self._old: dict[User, UserState] = {}
-        """...since the one before..."""
+        """Those whose state was last needed in the period before it."""
         self._unneeded: dict[User, UserState] = {}
-        """...and not since then."""
+        """Those who are being unloaded."""
         self._unfinished: set[User] = set()
         self._rotated_at = 0.0
         self._is_old_durable = True

@@ -56,7 +56,7 @@ class Service:
         # The order matters: erased users are forgotten before their answers are cancelled.
         for effect in (
             self.state.erasing,
-            OnErasure(self.conversation.pages.renditions.forget_all),
+            OnErasure(self.conversation.pages.forget_all),
             OnErasure(self.conversation.tokens.forget),
             self.answers.answer_runner,
         ):
