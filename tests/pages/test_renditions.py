@@ -110,3 +110,28 @@ def test_an_answer_without_an_audience_gives_way_to_others():
             thread.do_next()
     results(renditions.of("read"))
     assert len(thread.jobs) == 1
+
+
+def test_nothing_of_a_user_erased_meanwhile_is_shown():
+    class Erased(PageViews):
+        gone = False
+
+        def __init__(self) -> None:
+            self.written: list[Deferred] = []
+
+        def answer(self, token: str) -> AnswerView | None:
+            return None if self.gone else super().answer(token)
+
+        def durable(self) -> Deferred:
+            self.written.append(Deferred())
+            return self.written[-1]
+
+    thread, views = Thread(), Erased()
+    renditions = Renditions(views, lambda _: StatusText("正在写"), RenderQueue(thread, Clock()))
+    (shown,) = results(Deferred.fromCoroutine(renditions.durable("t")))
+    thread.do_next()
+    views.gone = True
+    renditions.forget_all()
+    views.written.pop().callback(None)
+    views.written.pop().callback(None)
+    assert shown == [None]

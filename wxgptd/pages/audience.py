@@ -92,9 +92,9 @@ class Audience:
 
     async def _show_all(self) -> None:
         while True:
-            changed, erasures = self._page_views.changed(self._token), self._renditions.erasures
+            changed = self._page_views.changed(self._token)
             try:
-                rendition = await self._renditions.of(self._token)
+                rendition = await self._renditions.durable(self._token)
             except TooBusy:  # readers keep what they have, and get the next update
                 await deferLater(self._clock, RETRY_AFTER_S)
                 continue
@@ -103,9 +103,6 @@ class Audience:
                 for reader in tuple(self._readers):
                     self._finish(reader)
                 return
-            await self._page_views.durable()
-            if self._renditions.erasures != erasures:
-                continue  # the user may have been erased meanwhile
             self._shown = rendition
             with self._pace.spending():
                 for reader in tuple(self._readers):

@@ -22,6 +22,9 @@ from wxgptd.pages.serving import (
 
 POLL_FOR_S = 20.0
 
+POLL_PAUSE_S = 0.3
+"""How long a poll waits for more after a change: each one is a request of its own."""
+
 
 def _position(request: Request) -> str:
     """Return the position that the reader has reached."""
@@ -78,17 +81,16 @@ class Poll(LinkedResource):
         if rendition and rendition.position == seen and not rendition.view.progress.final:
             try:
                 await changed.addTimeout(POLL_FOR_S, pages.clock)
-                await deferLater(pages.clock, pages.render_queue.pace.interval_s)
+                await deferLater(pages.clock, max(POLL_PAUSE_S, pages.render_queue.pace.interval_s))
             except WaitedLongEnough:
                 pass
-            rendition = await pages.renditions.of(self._token)
         else:
             _stop_waiting(changed)
+        rendition = await pages.renditions.durable(self._token)
         if rendition is None:
             request.setResponseCode(404)
             request.write(b"{}")
             return
-        await pages.page_views.durable()
         packed = await self._packed(request, rendition, seen)
         await send(pages, self._owner, request, rendition.json(seen), packed)
 

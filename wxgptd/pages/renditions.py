@@ -78,6 +78,18 @@ class Renditions:
             Deferred.fromCoroutine(self._serve(token, answer))
         return waiter
 
+    async def durable(self, token: str) -> Rendition | None:
+        """Return the current rendition once everything in it is durable, or None if there is none.
+
+        If a user was erased meanwhile, which may be this one, it is rendered again.
+        """
+        while True:
+            erasures = self.erasures
+            rendition = await self.of(token)
+            await self._page_views.durable()
+            if self.erasures == erasures:
+                return rendition
+
     def _recent(self, token: str) -> _Answer:
         answer = self._answers.get(token)
         if answer is None:

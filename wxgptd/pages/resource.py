@@ -134,8 +134,7 @@ class AnswerPage(LinkedResource):
 
     async def _write(self, request: Request, waited_s: int) -> None:
         pages = self._pages
-        rendition = await pages.renditions.of(self._token)
-        await pages.page_views.durable()
+        rendition = await pages.renditions.durable(self._token)
         if rendition is None:
             request.write(pages.gone(request))
             return
