@@ -33,6 +33,9 @@ LATELY_S = 900.0
 still have to be pushed."""
 
 KEPT = 2
+SYNC_EVERY_BYTES = 1024 * 1024
+"""The log shares the disk, and a sync of a whole snapshot would hold up its commits."""
+
 FRAME_BYTES = 16 * 1024
 """Small: to read one user, a whole frame is read."""
 
@@ -109,7 +112,7 @@ class _Output:
     def __init__(self, file: IO[bytes], last_seq: int) -> None:
         self._file = file
         self._key = secrets.randbits(32)
-        self._elements = 0
+        self._elements = self._synced = 0
         self._columns = Columns.empty()
         header = framing.Header(last_seq + 1, segments.creation_time(), self._key, FORMAT_VERSION)
         file.write(framing.pack_header(header, MAGIC))
@@ -142,6 +145,10 @@ class _Output:
         payload = codec.join(len(elements), [msgpack.packb(element) for element in elements])
         self._file.write(framing.pack_frame(self._key, self._elements + 1, len(elements), payload))
         self._elements += len(elements)
+        if self._file.tell() >= self._synced + SYNC_EVERY_BYTES:
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+            self._synced = self._file.tell()
 
 
 def drop_all_but(directory: Path, kept: int, disk: Disk = DISK) -> None:
