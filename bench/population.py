@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import msgpack
 from replay import BEGAN_AT, conversation, write_groups
 
 from wxgptd.domain.model import events as e
@@ -75,4 +74,3 @@ _STORY = [
     for event in conversation(0, turns=1)
 ]
 assert len(_STORY) == 10
-assert msgpack.version

@@ -419,18 +419,19 @@ def test_an_unreadable_snapshot_covers_nothing(tmp_path, reactor):
     assert open_store(tmp_path, reactor).load({}).snapshot_seq == len(EVENTS)
 
 
+def append(store, reactor, user, events, version) -> None:
+    """Append events, and wait until they are durable."""
+    fired = []
+    store.append(user, in_session(events), version).addCallback(fired.append)
+    reactor.run_until(lambda: bool(fired))
+
+
 def test_a_user_may_be_erased_while_a_snapshot_is_taken(tmp_path, reactor):
     store = open_store(tmp_path, reactor)
-
-    def append(user, events, version) -> None:
-        fired = []
-        store.append(user, in_session(events), version).addCallback(fired.append)
-        reactor.run_until(lambda: bool(fired))
-
-    append(ALICE, EVENTS, 0)
-    append(BOB, EVENTS[:4], 0)
+    append(store, reactor, ALICE, EVENTS, 0)
+    append(store, reactor, BOB, EVENTS[:4], 0)
     take = store.snapshot(Capture(len(EVENTS) + 4, {}, 0.0, 0.0))
-    append(ALICE, [UserErased(at=9e9)], len(EVENTS))
+    append(store, reactor, ALICE, [UserErased(at=9e9)], len(EVENTS))
     take()
     store.close()
     store = open_store(tmp_path, reactor)
@@ -446,9 +447,7 @@ def test_states_are_read_while_snapshots_are_taken(tmp_path, reactor):
     states = {user: [] for user in (ALICE, BOB)}
     for number, event in enumerate(EVENTS):
         for user, events in states.items():
-            fired = []
-            store.append(user, in_session([event]), number).addCallback(fired.append)
-            reactor.run_until(lambda fired=fired: bool(fired))
+            append(store, reactor, user, [event], number)
             events.append(event)
         if number % 3 == 0:
             store.snapshot(Capture(2 * number + 2, {}, 0.0, 0.0))()
@@ -462,11 +461,7 @@ def test_states_are_read_while_snapshots_are_taken(tmp_path, reactor):
 def test_a_snapshot_that_turns_out_to_be_damaged_is_set_aside(tmp_path, reactor, monkeypatch):
     store = open_store(tmp_path, reactor)
     for number in (0, 1):
-        fired = []
-        store.append(ALICE, in_session(EVENTS[number : number + 1]), number).addCallback(
-            fired.append
-        )
-        reactor.run_until(lambda fired=fired: bool(fired))
+        append(store, reactor, ALICE, EVENTS[number : number + 1], number)
         store.snapshot(Capture(number + 1, {}, 0.0, 0.0))()
     store.close()
     older, newest = segments.list_snapshots(tmp_path / "log")
@@ -487,9 +482,7 @@ def test_a_snapshot_that_turns_out_to_be_damaged_is_set_aside(tmp_path, reactor,
 
 def test_a_large_snapshot_is_checked_after_the_start(tmp_path, reactor, monkeypatch):
     store = open_store(tmp_path, reactor)
-    fired = []
-    store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
-    reactor.run_until(lambda: bool(fired))
+    append(store, reactor, ALICE, EVENTS, 0)
     store.snapshot(Capture(len(EVENTS), {}, 0.0, 0.0))()
     store.close()
     (path,) = segments.list_snapshots(tmp_path / "log")
@@ -511,32 +504,26 @@ def test_states_are_read_although_every_snapshot_fails(tmp_path, reactor):
 
     store = open_store(tmp_path, reactor, system=System(take_snapshot=refuse))
     states = {user: [] for user in (ALICE, BOB)}
-    for number, event in enumerate(EVENTS):
-        for user, events in states.items():
-            if user == BOB and number % 2:
-                continue
-            fired = []
-            store.append(user, in_session([event]), len(events)).addCallback(fired.append)
-            reactor.run_until(lambda fired=fired: bool(fired))
-            events.append(event)
-            if user == BOB:
-                break
+    for number in range(len(EVENTS)):
+        user = BOB if number % 3 == 2 else ALICE
+        follows = EVENTS[len(states[user])]
+        append(store, reactor, user, [follows], len(states[user]))
+        states[user].append(follows)
         last_seq = store.figures().last_seq
         with pytest.raises(OSError, match="no"):
             store.snapshot(Capture(last_seq, {}, 0.0, 0.0))()
         assert len(store._users._generations) <= 2
-        assert store._users.find(ALICE) == fold(states[ALICE])
+        assert store._users.find(user) == fold(states[user])
     store.close()
     store = open_store(tmp_path, reactor)
-    assert store._users.find(ALICE) == fold(states[ALICE])
+    for user, events in states.items():
+        assert store._users.find(user) == fold(events)
     store.close()
 
 
 def test_a_snapshot_in_place_of_a_damaged_one_is_kept(tmp_path, reactor):
     store = open_store(tmp_path, reactor)
-    fired = []
-    store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
-    reactor.run_until(lambda: bool(fired))
+    append(store, reactor, ALICE, EVENTS, 0)
     store.snapshot(Capture(len(EVENTS), {}, 0.0, 0.0))()
     store.close()
     (path,) = segments.list_snapshots(tmp_path / "log")
