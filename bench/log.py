@@ -29,7 +29,7 @@ from twisted.internet.task import react
 
 from wxgptd.domain.model.events import QuestionAsked
 from wxgptd.domain.model.values import AccountName, OpenId, User
-from wxgptd.eventlog import codec, framing, reader, segments
+from wxgptd.eventlog import codec, framing, packing, reader, segments
 from wxgptd.eventlog.store import LogStore, StoreListener, Turns
 
 
@@ -53,7 +53,8 @@ async def append(reactor: Any, state_dir: Path, writers: int, appends: int) -> f
     async def writer(number: int) -> None:
         user = User(AccountName("main"), OpenId(f"oUser{number:022d}"))
         for version in range(appends // writers):
-            await store.append(user, [(event.session, event)], version)
+            store.append(user, [(event.session, event)], version)
+            await store.committed()
 
     began = time.perf_counter()
     done: list[Deferred[None]] = [Deferred.fromCoroutine(writer(n)) for n in range(writers)]
@@ -71,7 +72,7 @@ def groups(directory: Path) -> list[list[bytes]]:
             header = framing.unpack_header(data)
             assert header is not None
             commits += [
-                [codec.pack([entry]) for entry in codec.unpack(frame.payload)]
+                [codec.pack([entry]) for entry in packing.unpack(frame.payload)]
                 for frame in framing.Walk(data, header)
             ]
     return commits

@@ -21,7 +21,7 @@ from wxgptd.domain.model.values import (
     Standing,
     Style,
 )
-from wxgptd.eventlog import codec
+from wxgptd.eventlog import codec, packing
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.upcast import upcast
 from wxgptd.ports.record import RecordedUnreadable
@@ -83,7 +83,7 @@ def test_every_event_round_trips(kind):
     keys = Keyring(Path("/nowhere"), MASTER)
     key = keys.make(ALICE)
     packed = codec.join(1, [codec.pack([codec.encode(key, 4, "s1", event)])])
-    (entry,) = codec.unpack(memoryview(packed))
+    (entry,) = packing.unpack(memoryview(packed))
     record = codec.decode(9, entry, keys)
     assert record == (9, ALICE, "s1", 4, event, "")
     assert type(record.event) is kind

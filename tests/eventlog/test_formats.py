@@ -17,7 +17,7 @@ from wxgptd.domain.evolve import fold
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import Inconsistent
 from wxgptd.domain.model.values import AccountName, OpenId, User
-from wxgptd.eventlog import codec, framing, loading, recovery, repair, segments, verifying
+from wxgptd.eventlog import codec, framing, loading, packing, recovery, repair, segments, verifying
 from wxgptd.eventlog.following import Follower
 from wxgptd.eventlog.reader import LogDamaged
 from wxgptd.eventlog.store import LogStore, StoreListener, Turns
@@ -57,7 +57,8 @@ def append_event(state_dir: Path, event: e.Event) -> None:
     )
     store.load({})
     store.start()
-    store.append(NEW, [(event.session, event)], 0).addErrback(failures.append)
+    store.append(NEW, [(event.session, event)], 0)
+    store.committed().addErrback(failures.append)
     store.close()
     assert failures == []
 
@@ -171,7 +172,7 @@ def rewrite(log: Path, change) -> None:
         data = memoryview(path.read_bytes())
         header = framing.unpack_header(data)
         frames = list(framing.Walk(data, header))
-        entries = [list(entry) for frame in frames for entry in codec.unpack(frame.payload)]
+        entries = [list(entry) for frame in frames for entry in packing.unpack(frame.payload)]
         change(entries)
         written, seq = framing.pack_header(header), header.first_seq
         for entry in entries:
@@ -234,7 +235,7 @@ def change_the_version(entries):
 
 def remove_the_sessions(entries):
     for entry in entries:
-        _, *fields = codec.unpack(entry[CARRIED])
+        _, *fields = packing.unpack(entry[CARRIED])
         entry[CARRIED] = msgpack.packb((None, *fields))
 
 
@@ -297,7 +298,7 @@ def test_old_ciphertext_is_rejected_in_a_segment_of_the_current_format(old_state
 
     def without_sessions(entries):
         for entry in entries:
-            entry[CARRIED] = msgpack.packb((None, *codec.unpack(entry[CARRIED])))
+            entry[CARRIED] = msgpack.packb((None, *packing.unpack(entry[CARRIED])))
 
     rewrite(log, without_sessions)
     damages = [info.damages for info in verifying.inspect(log, keyring_of(log))]
@@ -366,9 +367,9 @@ def convert_to_format_2(path: Path) -> None:
     written, seq = framing.pack_header(header), header.first_seq
     for frame in framing.Walk(data, framing.unpack_header(data)):
         entries = []
-        for *entry, carried, sealed in codec.unpack(frame.payload):
+        for *entry, carried, sealed in packing.unpack(frame.payload):
             assert not sealed, "this helper has no key"
-            entries.append((*entry, msgpack.packb(codec.unpack(carried)[1:]), sealed))
+            entries.append((*entry, msgpack.packb(packing.unpack(carried)[1:]), sealed))
         payload = codec.join(len(entries), [codec.pack(entries)])
         written += framing.pack_frame(header.key, seq, len(entries), payload)
         seq += len(entries)

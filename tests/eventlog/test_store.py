@@ -16,8 +16,8 @@ from wxgptd.domain.evolve import fold
 from wxgptd.domain.model.events import UserErased
 from wxgptd.domain.model.values import AnswerUsage, User
 from wxgptd.eventlog import segments, snapshot
-from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.disk import RESERVE_BYTES, ROOM_NEEDED_BYTES, Disk
+from wxgptd.eventlog.packing import Unencodable
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
 from wxgptd.eventlog.store import MAX_WAITING, LogStore, StoreListener, StoreUnavailable, Turns
 from wxgptd.eventlog.system import System
@@ -76,8 +76,8 @@ def open_store(tmp_path, reactor, failures=None, fullness=None, **more) -> LogSt
 def test_an_append_fires_with_its_event_number_once_it_is_on_disk(tmp_path, reactor):
     store = open_store(tmp_path, reactor)
     fired = []
-    store.append(ALICE, in_session(EVENTS[:3]), 0).addCallback(fired.append)
-    store.append(ALICE, in_session(EVENTS[3:4]), 3).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS[:3]), 0).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS[3:4]), 3).addCallback(fired.append)
     reactor.run_until(lambda: len(fired) == 2)
     assert fired == [3, 4]
     assert [r.event for r in read(segments.log_directory(tmp_path))] == EVENTS[:4]
@@ -101,11 +101,17 @@ class StallingDisk(Disk):
         super().sync(descriptor)
 
 
+def appended(store: LogStore, user, events, version):
+    """Append `events`; return a Deferred that fires with the last one's number once durable."""
+    seq = store.append(user, events, version)
+    return store.committed().addCallback(lambda _: seq)
+
+
 def open_stalled_store(tmp_path, reactor, disk) -> LogStore:
     """Return a store with one event, on a disk that stalls from now on."""
     store = open_store(tmp_path, reactor, system=System(disk))
     fired = []
-    store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     disk.stall()
     return store
@@ -172,7 +178,7 @@ def test_nothing_is_acknowledged_during_a_sync(tmp_path, reactor):
     disk = StallingDisk()
     store = open_stalled_store(tmp_path, reactor, disk)
     fired = []
-    store.append(ALICE, in_session(EVENTS[1:2]), 1).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS[1:2]), 1).addCallback(fired.append)
     reactor.run_until(disk.entered.is_set)
     reactor.run_until(lambda: True)
     assert fired == [], "acknowledged before the sync had returned"
@@ -186,10 +192,10 @@ def test_concurrent_appends_share_a_commit(tmp_path, reactor):
     store = open_stalled_store(tmp_path, reactor, disk)
     fired = []
     for number, event in enumerate(EVENTS[1:4], 1):  # in one reactor iteration
-        store.append(ALICE, in_session([event]), number).addCallback(fired.append)
+        appended(store, ALICE, in_session([event]), number).addCallback(fired.append)
     reactor.run_until(disk.entered.is_set)
     for number, event in enumerate(EVENTS[4:], 4):  # while the sync runs
-        store.append(ALICE, in_session([event]), number).addCallback(fired.append)
+        appended(store, ALICE, in_session([event]), number).addCallback(fired.append)
     disk.go.set()
     reactor.run_until(lambda: len(fired) == len(EVENTS) - 1)
     assert store.figures().commits == 1 + 2
@@ -202,9 +208,9 @@ def test_too_many_waiting_appends_count_as_a_full_disk(tmp_path, reactor):
     store = open_stalled_store(tmp_path, reactor, disk)
     fired = []
     for number in range(MAX_WAITING):
-        store.append(ALICE, in_session(EVENTS[1:2]), 1 + number).addCallback(fired.append)
+        appended(store, ALICE, in_session(EVENTS[1:2]), 1 + number).addCallback(fired.append)
     assert not store.full()
-    store.append(ALICE, in_session(EVENTS[1:2]), 1 + MAX_WAITING).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS[1:2]), 1 + MAX_WAITING).addCallback(fired.append)
     assert store.full()
     disk.go.set()
     reactor.run_until(lambda: len(fired) == MAX_WAITING + 1)
@@ -218,14 +224,14 @@ def test_a_failed_disk_call_is_final(tmp_path, reactor, call):
     disk = FailingDisk(OSError(5, "Input/output error"))
     store = open_store(tmp_path, reactor, failures, system=System(disk))
     fired = []
-    store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     disk.failing.add(call)
     refused = []
-    store.append(ALICE, in_session(EVENTS[1:2]), 1).addErrback(lambda f: refused.append(f.value))
+    appended(store, ALICE, in_session(EVENTS[1:2]), 1).addErrback(lambda f: refused.append(f.value))
     reactor.run_until(lambda: bool(refused))
     disk.failing.clear()
-    store.append(ALICE, in_session(EVENTS[2:3]), 2).addErrback(lambda f: refused.append(f.value))
+    appended(store, ALICE, in_session(EVENTS[2:3]), 2).addErrback(lambda f: refused.append(f.value))
     assert [type(error) for error in refused] == [StoreUnavailable] * 2
     assert "Input/output error" in str(refused[0])
     assert len(failures) == 1
@@ -238,7 +244,7 @@ def test_a_failed_disk_call_is_final(tmp_path, reactor, call):
 def test_a_short_write_is_continued(tmp_path, reactor):
     store = open_store(tmp_path, reactor, system=System(HaltingDisk()))
     fired = []
-    store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     store.close()
     assert [r.event for r in read(tmp_path / "log")] == EVENTS
@@ -249,9 +255,9 @@ def test_an_unencodable_value_fails_only_its_append(tmp_path, reactor):
     store = open_store(tmp_path, reactor, failures)
     monstrous = dataclasses.replace(complete_event(), usage=AnswerUsage(prompt_tokens=10**30))
     with pytest.raises(Unencodable):
-        store.append(ALICE, in_session([monstrous]), 0)
+        appended(store, ALICE, in_session([monstrous]), 0)
     fired = []
-    store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     assert fired == [1]
     assert failures == []
@@ -267,7 +273,7 @@ def test_startups_without_events_add_no_segments(tmp_path, reactor):
         open_store(tmp_path, reactor).close()
     store = open_store(tmp_path, reactor)
     fired = []
-    store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     store.close()
     for _ in range(3):
@@ -280,7 +286,7 @@ def test_a_failure_while_sealing_is_reported(tmp_path, reactor):
     disk = FailingDisk(OSError(28, "No space left on device"))
     store = open_store(tmp_path, reactor, system=System(disk))
     fired = []
-    store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     disk.failing.add("write")
     with pytest.raises(StoreUnavailable, match="No space left"):
@@ -294,13 +300,13 @@ def test_a_full_disk_uses_its_reserve_and_recovers_when_space_is_freed(tmp_path,
     disk = SmallDisk(ROOM_NEEDED_BYTES + 100)
     store = open_store(tmp_path, reactor, failures, fullness, system=System(disk))
     fired = []
-    store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     assert not store.full()
 
     disk.room = 0
     for number, event in enumerate(EVENTS[1:], 1):
-        store.append(ALICE, in_session([event]), number).addCallback(fired.append)
+        appended(store, ALICE, in_session([event]), number).addCallback(fired.append)
     reactor.run_until(lambda: len(fired) == len(EVENTS))
     assert disk.writes_refused, "the disk was never full"
     assert store.full(), "the reserve is used up, but the store is not full"
@@ -319,7 +325,7 @@ def test_a_commit_waits_for_free_space(tmp_path, reactor):
     store = open_store(tmp_path, reactor, failures, system=System(disk))
     reactor.run_until(store.full)
     fired = []
-    store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS), 0).addCallback(fired.append)
     reactor.run_until(lambda: disk.writes_refused > 0)
     assert fired == [], "acknowledged without room"
     disk.room += 3 * RESERVE_BYTES
@@ -333,7 +339,7 @@ def test_closing_does_not_wait_for_free_space(tmp_path, reactor):
     disk = SmallDisk(300)
     store = open_store(tmp_path, reactor, system=System(disk))
     refused = []
-    store.append(ALICE, in_session(EVENTS), 0).addErrback(refused.append)
+    appended(store, ALICE, in_session(EVENTS), 0).addErrback(refused.append)
     reactor.run_until(lambda: disk.writes_refused > 0)
     with pytest.raises(StoreUnavailable, match="No space left"):
         store.close()
@@ -367,7 +373,7 @@ def test_a_sealed_log_continues_in_a_new_segment(tmp_path, reactor):
     for expected in (0, 1):
         store = open_store(tmp_path, reactor)
         fired = []
-        store.append(ALICE, in_session(EVENTS[expected : expected + 1]), expected).addCallback(
+        appended(store, ALICE, in_session(EVENTS[expected : expected + 1]), expected).addCallback(
             fired.append
         )
         reactor.run_until(lambda fired=fired: bool(fired))
@@ -383,7 +389,7 @@ def test_a_key_without_events_is_ignored(tmp_path, reactor):
     def append(number: int) -> None:
         store = open_store(tmp_path, reactor)
         fired = []
-        store.append(ALICE, in_session(EVENTS[number : number + 1]), number).addCallback(
+        appended(store, ALICE, in_session(EVENTS[number : number + 1]), number).addCallback(
             fired.append
         )
         reactor.run_until(lambda: bool(fired))
@@ -405,7 +411,7 @@ def test_a_key_without_events_is_ignored(tmp_path, reactor):
 def test_an_unreadable_snapshot_covers_nothing(tmp_path, reactor):
     store = open_store(tmp_path, reactor)
     fired = []
-    store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
+    appended(store, ALICE, in_session(EVENTS), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     store.close()
     junk = tmp_path / "log" / segments.snapshot_name(999_999)
@@ -422,7 +428,7 @@ def test_an_unreadable_snapshot_covers_nothing(tmp_path, reactor):
 def append(store, reactor, user, events, version) -> None:
     """Append events, and wait until they are durable."""
     fired = []
-    store.append(user, in_session(events), version).addCallback(fired.append)
+    appended(store, user, in_session(events), version).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
 
 

@@ -10,7 +10,7 @@ from zlib import crc32
 import pytest
 
 from tests.support.injuries import MASTER
-from wxgptd.eventlog import codec, framing
+from wxgptd.eventlog import codec, framing, packing
 from wxgptd.eventlog.framing import Damaged, Header, Sealed, Torn, Unsealed
 from wxgptd.eventlog.keyring import Keyring
 
@@ -51,7 +51,7 @@ def segment() -> Segment:
 
 def sealed(segment: Segment) -> bytes:
     last = segment.data[segment.ends[-2] :]
-    entries = codec.unpack(memoryview(last)[framing.HEAD_BYTES :])
+    entries = packing.unpack(memoryview(last)[framing.HEAD_BYTES :])
     next_seq = framing._HEAD.unpack_from(last)[2] + len(entries)
     return segment.data + framing.pack_footer(HEADER.key, next_seq)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support import injuries
 from tests.support.injuries import keyring_of
 from wxgptd.domain.model import events as e
-from wxgptd.eventlog import codec, framing, loading, recovery, segments
+from wxgptd.eventlog import codec, framing, loading, packing, recovery, segments
 from wxgptd.eventlog.disk import DISK, Reserve
 
 pytestmark = pytest.mark.processes
@@ -48,7 +48,7 @@ def write_open_segment_of_format_2(log: Path, size: int) -> None:
         entries = []
         for previous, event in enumerate((opened, command)):
             *entry, carried, sealed = codec.encode(key, previous, "s1", event)
-            entries.append((*entry, msgpack.packb(codec.unpack(carried)[1:]), sealed))
+            entries.append((*entry, msgpack.packb(packing.unpack(carried)[1:]), sealed))
         payload = codec.join(2, [codec.pack(entries)])
         header = framing.Header(1, 0.0, 7, framing.UNBOUND_VERSION)
         return framing.pack_header(header) + framing.pack_frame(7, 1, 2, payload)

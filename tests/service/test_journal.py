@@ -11,7 +11,7 @@ from tests.support.builders import ALICE, BOB, complete, receive
 from tests.support.memory_store import MemoryStore
 from wxgptd.domain.decide.commands import ExpireSession
 from wxgptd.domain.model.values import User
-from wxgptd.eventlog import codec, framing, segments
+from wxgptd.eventlog import codec, framing, packing, segments
 from wxgptd.eventlog.framing import Header
 from wxgptd.service.state.journal import UNLOAD_AFTER_S, UNLOADED_AT_ONCE, Entry, Journal
 from wxgptd.service.state.projections import OpenSessions
@@ -172,7 +172,7 @@ def test_a_prefix_of_the_log_s_bytes_is_a_prefix_of_its_events(commands, users, 
     read = [
         entry
         for frame in framing.frames(memoryview(written[:cut]), header)
-        for entry in codec.unpack(frame.payload)
+        for entry in packing.unpack(frame.payload)
     ]
     assert read == entries[: len(read)]
     assert cut < len(written) or len(read) == len(entries)

@@ -15,7 +15,6 @@ from random import Random
 from typing import Any
 
 from treq.testing import StubTreq
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from tests.simulation.disk import DiskState, Fuse, Image, Killed, SimulatedDisk
@@ -355,18 +354,17 @@ class _RecordingStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def append(self, user: Any, events: Any, expected: int) -> Deferred[int]:
-        result = self._store.append(user, events, expected)
+    def append(self, user: Any, events: Any, expected: int) -> int:
+        seq = self._store.append(user, events, expected)
         incarnation = self._node.hub
         kept = tuple(event for _, event in events)
         if isinstance(kept[-1], UserErased):
             now, node = self._node.world_clock.seconds(), self._node
             node.erasures.append(Erasure(now, node.starts, user.openid))
 
-        def durable(seq: int) -> int:
+        def durable(_: None) -> None:
             if incarnation.alive:
                 self._node.acknowledge(Append(self._node.starts, seq, user, kept))
-            return seq
 
-        result.addCallback(durable)
-        return result
+        self._store.committed().addCallbacks(durable, lambda _: None)
+        return seq

@@ -60,7 +60,7 @@ def write(
         recovery.make_ready(directory),
         keys,
         Listener(
-            on_durable=lambda tokens, place: durable.release(len(tokens)),
+            on_durable=lambda place, token: durable.release(),
             on_failure=failures.append,
             on_full=lambda full: None,
         ),
@@ -73,7 +73,7 @@ def write(
         existing = keys.of(user)
         key = existing or keys.make(user)
         new_key = None if existing else key
-        writer.append([codec.encode(key, number, session, event)], None, new_key)
+        writer.append([codec.encode(key, number, session, event)], new_key)
         writer.flush()
         assert durable.acquire(timeout=10), failures
         snapshots.append(segments.list_segments(directory)[-1].read_bytes())

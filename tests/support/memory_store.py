@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from wxgptd.domain.model.events import Event, UserErased
 from wxgptd.domain.model.values import User
-from wxgptd.eventlog import codec, framing, loading, snapshotting
+from wxgptd.eventlog import codec, framing, loading, packing, snapshotting
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.snapshot import Columns, Snapshot
 from wxgptd.ports.record import Capture, Loaded, Recorded, RetentionResult, StoreFigures
@@ -23,7 +23,7 @@ class MemoryStore:
         self.keys = Keyring(Path("/nowhere/keys"), b"m" * 32)
         self._entries: list[codec.Entry] = []
         self._durable = 0
-        self._waiting: list[tuple[Deferred[int], int]] = []
+        self._waiting: list[Deferred[None]] = []
         self._expected: dict[User, int] = {}
         self._snapshot: Snapshot | None = None
         self._users = self._index({}).users
@@ -35,7 +35,7 @@ class MemoryStore:
         self.located_since = 0.0
         self.broken: Exception | None = None
 
-    def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
+    def append(self, user: User, events: Sequence[InSession], expected: int) -> int:
         assert self._expected.get(user, 0) == expected, "the append is based on another version"
         self._expected[user] = expected + len(events)
         key = self.keys.of(user) or self.keys.make(user)
@@ -46,24 +46,29 @@ class MemoryStore:
         if isinstance(events[-1][1], UserErased):
             del self._expected[user]
             self.keys.drop(key)
-        result: Deferred[int] = Deferred()
+        if not self.stalled and self.broken is None:
+            self.commit()
+        return len(self._entries)
+
+    def committed(self) -> Deferred[None]:
+        result: Deferred[None] = Deferred()
         if self.broken is not None:
             result.errback(self.broken)
-            return result
-        self._waiting.append((result, len(self._entries)))
-        if not self.stalled:
-            self.commit()
+        elif self._durable < len(self._entries):
+            self._waiting.append(result)
+        else:
+            result.callback(None)
         return result
 
     def commit(self) -> None:
         self._durable = len(self._entries)
         waiting, self._waiting = self._waiting, []
-        for result, position in waiting:
-            result.callback(position)
+        for result in waiting:
+            result.callback(None)
 
     def fail(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, []
-        for result, _ in waiting:
+        for result in waiting:
             result.errback(error)
 
     def crash(self) -> None:
@@ -75,7 +80,7 @@ class MemoryStore:
             self._expected[record.user] = record.previous + 1
 
     def _stored(self) -> Sequence[codec.Entry]:
-        return codec.unpack(codec.join(len(self._entries), [codec.pack(self._entries)]))
+        return packing.unpack(codec.join(len(self._entries), [codec.pack(self._entries)]))
 
     def scan(self) -> Iterator[Recorded]:
         for seq, entry in enumerate(self._stored(), 1):
@@ -145,7 +150,9 @@ class MemoryStore:
 
     def figures(self) -> StoreFigures:
         return StoreFigures(
-            last_seq=len(self._entries), events=len(self._entries), pending=len(self._waiting)
+            last_seq=len(self._entries),
+            events=len(self._entries),
+            pending=len(self._entries) - self._durable,
         )
 
     def full(self) -> bool:
@@ -163,7 +170,7 @@ class _Frames:
 
     def entries(self, seqs: Sequence[int]) -> Iterator[codec.Entry]:
         for seq in seqs:
-            (entry,) = codec.unpack(codec.join(1, [codec.pack([self._entries[seq - 1]])]))
+            (entry,) = packing.unpack(codec.join(1, [codec.pack([self._entries[seq - 1]])]))
             yield entry
 
     def drop(self, until: int) -> None: ...

@@ -312,8 +312,11 @@ class _Handle:
         self._store = store
         self.alive = True
 
-    def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
-        return self._store.append(user, events, expected) if self.alive else Deferred()
+    def append(self, user: User, events: Sequence[InSession], expected: int) -> int:
+        return self._store.append(user, events, expected) if self.alive else 0
+
+    def committed(self) -> Deferred[None]:
+        return self._store.committed() if self.alive else Deferred()
 
     def load(self, since: Mapping[type[Event], float]) -> Loaded:
         return self._store.load(since)

@@ -121,7 +121,7 @@ class Workload:
         erase = (erase or self._seq % ERASE_EVERY == 0) and state.version > 0
         key = self._keys.of(user)
         next_event = e.UserErased(at=1_000.0 * self._seq) if erase else event(self._seq)
-        appended = self._store.append(user, [("", next_event)], state.version)
+        seq = self._store.append(user, [("", next_event)], state.version)
         if erase:
             del self._states[user]
         else:
@@ -130,9 +130,11 @@ class Workload:
         if self._mutant == "early":
             say(f"ack {self._seq}")
         reference = key.reference if erase and key is not None else ""
-        appended.addCallbacks(self._acknowledged, lambda *_: None, callbackArgs=(reference,))
+        self._store.committed().addCallbacks(
+            self._acknowledged, lambda *_: None, callbackArgs=(seq, reference)
+        )
 
-    def _acknowledged(self, seq: int, erased: str) -> None:
+    def _acknowledged(self, _: None, seq: int, erased: str) -> None:
         self._waiting -= 1
         if self._mutant != "early":
             say(f"ack {seq}")

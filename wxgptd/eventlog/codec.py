@@ -25,6 +25,7 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import NO_SESSION, AccountName, AnswerUsage, OpenId, SessionId, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.packing import packed, unpack
 from wxgptd.eventlog.upcast import upcast
 from wxgptd.eventlog.user_key import UserKey
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded, RecordedUnreadable, Unreadable
@@ -199,10 +200,6 @@ VERSIONS = {kind.tag: kind.version for kind in _KINDS}
 # Entries.
 
 
-class Unencodable(WxgptError):
-    """an event has a value that the log cannot hold"""
-
-
 def encode(key: UserKey, previous: int, session: SessionId, event: e.Event) -> Entry:
     """Return the entry for `event`.
 
@@ -225,18 +222,15 @@ def erasure(reference: str, previous: int, at: float) -> Entry:
 def _entry(
     reference: str, key: UserKey | None, previous: int, session: SessionId, event: e.Event
 ) -> Entry:
-    kind = _ENCODE[type(event)]
-    body = kind.body(event)
+    tag, version, body_of, personal = _ENCODE[type(event)]
+    body = body_of(event)
     sealed = b""
-    if key is not None and kind.personal and (plain := [body[i] for i in kind.personal if body[i]]):
-        sealed = key.seal(
-            _packed(plain), _associated_data(reference, previous, kind.tag, kind.version)
-        )
-        body = [
-            None if value and index in kind.personal else value for index, value in enumerate(body)
-        ]
-    carried = _packed((session, *body))
-    return (kind.tag, kind.version, event.at, reference, previous, carried, sealed)
+    if key is not None and personal and (plain := [body[i] for i in personal if body[i]]):
+        sealed = key.seal(packed(plain), _associated_data(reference, previous, tag, version))
+        body = list(body)
+        for index in personal:
+            body[index] = body[index] and None
+    return (tag, version, event.at, reference, previous, packed((session, *body)), sealed)
 
 
 def moved(entry: Entry, previous: int, session: SessionId, key: UserKey | None) -> Entry:
@@ -256,7 +250,7 @@ def moved(entry: Entry, previous: int, session: SessionId, key: UserKey | None) 
             sealed = key.seal(
                 _decrypt(entry, key), _associated_data(reference, previous, tag, version)
             )
-    return tag, version, at, reference, previous, _packed((session, *body)), sealed
+    return tag, version, at, reference, previous, packed((session, *body)), sealed
 
 
 def _associated_data(reference: str, previous: int, tag: int, version: int) -> bytes:
@@ -273,31 +267,14 @@ def _decrypt(entry: Entry, key: UserKey) -> bytes:
     )
 
 
-def _packed(value: object) -> bytes:
-    """Return `value` as msgpack; lone surrogates survive, as they must in users' messages."""
-    try:
-        packed: bytes = msgpack.packb(value, use_bin_type=True, unicode_errors="surrogatepass")
-    except (OverflowError, TypeError, ValueError) as error:
-        raise Unencodable(f"cannot encode an event: {error}") from error
-    return packed
-
-
 def pack(entries: Sequence[Entry]) -> bytes:
     """Return `entries`, packed and concatenated; `join` turns them into a payload."""
-    return b"".join(map(_packed, entries))
+    return packed(entries[0]) if len(entries) == 1 else b"".join(map(packed, entries))
 
 
 def join(count: int, packed: list[bytes]) -> bytes:
     """Return the payload of a frame: an array of `count` packed entries."""
     return b"".join((msgpack.Packer().pack_array_header(count), *packed))
-
-
-def unpack(payload: memoryview | bytes) -> Packed:
-    """Return the entries of a frame's payload."""
-    entries: Packed = msgpack.unpackb(
-        payload, use_list=False, raw=False, unicode_errors="surrogatepass"
-    )
-    return entries
 
 
 def decode(seq: int, entry: Entry, keys: Keyring | None) -> AnyRecord:

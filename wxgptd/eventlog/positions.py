@@ -51,7 +51,7 @@ class Generation:
 
     def add(self, number: int, seq: int, version: int) -> None:
         """Add event `seq`, which made user `number` reach `version`."""
-        was = self._newest(number)
+        was = self.last.get(number) or self._newest(number)
         self.back.append(seq - (was >> VERSION_BITS) if was else 0)
         self.last[number] = seq << VERSION_BITS | version
 

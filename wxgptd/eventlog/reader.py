@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, formats, framing, segments
+from wxgptd.eventlog import codec, formats, framing, packing, segments
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.ports.record import AnyRecord
 from wxgptd.untyped import Packed
@@ -104,7 +104,7 @@ def raw_entries_of(path: Path, frame: framing.Frame) -> Packed:
         LogDamaged: the checksum is valid, but the payload is malformed.
     """
     try:
-        entries = codec.unpack(frame.payload)
+        entries = packing.unpack(frame.payload)
         if len(entries) != frame.count:
             raise ValueError(f"event count is {frame.count}, but {len(entries)} found")
     except (ValueError, TypeError) as error:

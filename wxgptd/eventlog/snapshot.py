@@ -39,7 +39,7 @@ from typing import NamedTuple
 import msgpack
 
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, framing, segments, state_codec
+from wxgptd.eventlog import framing, packing, segments, state_codec
 from wxgptd.eventlog.columns import F64, U32, U64, position
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.user_key import number_of
@@ -269,7 +269,7 @@ class _File:
         at, elements = self._last
         if at != offset:
             frame = self.frame(offset)
-            elements = codec.unpack(frame.payload)
+            elements = packing.unpack(frame.payload)
             self._last = offset, elements
         return elements
 
@@ -291,7 +291,7 @@ def _read_columns(file: _File, size: int) -> Columns:
     (offset,) = LOCATOR.unpack(locator)
     while offset < end:
         frame = file.frame(offset)
-        ((name, part),) = codec.unpack(frame.payload)
+        ((name, part),) = packing.unpack(frame.payload)
         columns.extend(name, part)
         offset += frame.end
     return columns
@@ -352,7 +352,7 @@ class Snapshot:
         Raises:
             ValueError: the snapshot is damaged there.
         """
-        return SnapshotUser(*codec.unpack(self._packed(row)))
+        return SnapshotUser(*packing.unpack(self._packed(row)))
 
     def row(self, row: int) -> Row:
         """Return a row as it is.
@@ -387,7 +387,7 @@ class Snapshot:
 def _read_2(path: Path, header: framing.Header, keys: Keyring) -> Snapshot:
     data = memoryview(path.read_bytes())
     frames = framing.frames(data, header, expected=1)
-    first, *elements = (element for frame in frames for element in codec.unpack(frame.payload))
+    first, *elements = (element for frame in frames for element in packing.unpack(frame.payload))
     users = sorted((number_of(user[0]), UserOfFormat2(*user)) for user in elements)
     columns, in_memory = Columns.empty(), []
     for number, user in users:

@@ -19,6 +19,7 @@ from wxgptd.errors import WxgptError
 from wxgptd.eventlog import (
     codec,
     loading,
+    packing,
     recovery,
     retention,
     segments,
@@ -68,6 +69,16 @@ class StoreListener(NamedTuple):
     on_full: Callable[[bool], None]
 
 
+class _Group:
+    """The appends of one flush, and those who wait until they are durable."""
+
+    __slots__ = ("appends", "waiting")
+
+    def __init__(self) -> None:
+        self.appends = 0
+        self.waiting: list[Deferred[None]] = []
+
+
 class LogStore:
     """A log directory, locked for this process. `master` is the master key.
 
@@ -97,7 +108,10 @@ class LogStore:
         self._alarms = alarms
         self._bounds = bounds
         self._flushing = False
-        self._waiting: dict[Deferred[int], int] = {}
+        self._open = _Group()
+        """The appends that have not been flushed yet."""
+        self._committing: list[_Group] = []
+        """The flushes that are not durable yet, oldest first."""
         self._failed: StoreUnavailable | None = None
         self._writer: Writer | None = None
         self._users: Users | None = None
@@ -182,15 +196,12 @@ class LogStore:
                 damages.append(f"{path.name}: {error}; restart the daemon: it uses the one before")
         return damages
 
-    def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
+    def append(self, user: User, events: Sequence[InSession], expected: int) -> int:
         """Append `events`, each with its session, based on version `expected` of `user`.
 
-        Fires with the number of the last one once they are durable. The append is atomic: a crash
-        leaves either all or none of them. After `UserErased` the user's key is deleted, and the
-        Deferred fires when that is durable too.
-
-        Errs:
-            StoreUnavailable: the log cannot be written; nothing was acknowledged.
+        Returns the number of the last one. The append is atomic: a crash leaves either all or none
+        of them. After `UserErased` the user's key is deleted. See `committed` for when all of that
+        is durable.
 
         Raises:
             StoreUnavailable: the log is not open.
@@ -198,10 +209,8 @@ class LogStore:
         """
         if self._writer is None:
             raise StoreUnavailable("the event log is not open")
-        result: Deferred[int] = Deferred()
         if self._failed is not None:
-            result.errback(self._failed)
-            return result
+            return self._writer.next_seq - 1  # `committed` fails
         existing = self._keys.of(user)
         key = existing or self._keys.make(user)
         new_key = key if existing is None else None
@@ -209,8 +218,8 @@ class LogStore:
         try:
             entries = [codec.encode(key, n, *event) for n, event in enumerate(events, expected)]
             erased = key.reference if is_erasure else ""
-            seq = self._waiting[result] = self._writer.append(entries, result, new_key, erased)
-        except codec.Unencodable:
+            seq = self._writer.append(entries, new_key, erased)
+        except packing.Unencodable:
             if existing is None:
                 self._keys.drop(key)
             raise
@@ -219,14 +228,36 @@ class LogStore:
         assert self._users is not None, "load comes first"
         kinds = [event for _, event in events]
         self._users.append(key, seq + 1 - len(events), expected, kinds)
+        self._open.appends += 1
         if not self._flushing:
             self._flushing = True
             self._turns.soon(self._flush)
+        return seq
+
+    def committed(self) -> Deferred[None]:
+        """Fire when everything appended so far is durable.
+
+        Each caller has its own Deferred: cancelling it affects no other caller.
+
+        Errs:
+            StoreUnavailable: the log cannot be written, and not everything is durable.
+        """
+        result: Deferred[None] = Deferred()
+        if self._failed is not None:
+            result.errback(self._failed)
+        elif self._open.appends:
+            self._open.waiting.append(result)
+        elif self._committing:
+            self._committing[-1].waiting.append(result)
+        else:
+            result.callback(None)
         return result
 
     def _flush(self) -> None:
-        if self._writer is not None:
-            self._writer.flush()
+        if self._writer is not None and self._open.appends:
+            group, self._open = self._open, _Group()
+            self._committing.append(group)
+            self._writer.flush(group)
 
     def tag(self, user: User) -> int:
         """Return a number of 64 bits that leads back to `user`, and reveals nothing else."""
@@ -256,14 +287,17 @@ class LogStore:
             events=commits.events,
             sync_s=commits.sync_s,
             syncs=self._writer.syncs,
-            pending=len(self._waiting),
+            pending=self._pending(),
         )
 
     def full(self) -> bool:
         """Return whether the disk is full or stalled, so only essential events are appended."""
-        if len(self._waiting) > MAX_WAITING:
+        if self._pending() > MAX_WAITING:
             return True
         return self._writer is not None and self._writer.full
+
+    def _pending(self) -> int:
+        return self._open.appends + sum(group.appends for group in self._committing)
 
     def snapshot(self, capture: Capture) -> Callable[[], None]:
         """Return a function that takes a snapshot of everything up to now.
@@ -310,6 +344,7 @@ class LogStore:
         Raises:
             StoreUnavailable: not everything was committed and sealed.
         """
+        self._flush()
         error = self._writer.close() if self._writer is not None else None
         self._writer = None
         if self._users is not None:
@@ -319,26 +354,27 @@ class LogStore:
         if error is not None:
             raise self._failed or _unavailable(error)
 
-    def _durable(self, tokens: list[object], place: Place) -> None:
-        self._turns.in_reactor(lambda: self._acknowledge(tokens, place))
+    def _durable(self, place: Place, group: object) -> None:
+        self._turns.in_reactor(lambda: self._acknowledge(place, group))
 
-    def _acknowledge(self, tokens: list[object], place: Place) -> None:
+    def _acknowledge(self, place: Place, group: object) -> None:
         if self._users is not None:
             self._users.note_frame(place)
-        for token in tokens:
-            assert isinstance(token, Deferred)
-            seq = self._waiting.pop(token, None)
-            if seq is not None:
-                token.callback(seq)
-        self._flushing = bool(self._waiting)
-        if self._waiting:
-            self._flush()
+        if not isinstance(group, _Group) or group not in self._committing:
+            return  # part of a flush that needs several commits, or the log has failed
+        self._committing.remove(group)
+        for result in group.waiting:
+            result.callback(None)
+        self._flush()
+        self._flushing = bool(self._committing)
 
     def _fail(self, error: Exception) -> None:
         self._failed = _unavailable(error)
-        waiting, self._waiting = self._waiting, {}
-        for result in waiting:
-            result.errback(self._failed)
+        groups = (*self._committing, self._open)
+        self._committing, self._open = [], _Group()
+        for group in groups:
+            for result in group.waiting:
+                result.errback(self._failed)
         self._alarms.on_failure(self._failed)
 
 

@@ -11,6 +11,13 @@ from wxgptd.domain.model.values import User
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
+NONCES_DRAWN = 1_000
+"""So many nonces are drawn at once: each call of the system's generator may switch threads."""
+
+_NONCES: list[bytes] = []
+"""Nonces for any key. A thread takes one by a single `pop`, so none is used twice."""
+
+os.register_at_fork(after_in_child=_NONCES.clear)
 
 
 class UserKey:
@@ -57,7 +64,12 @@ def number_of(reference: str) -> int:
 
 def seal(cipher: AESGCM, plain: bytes, bound: bytes | None = None) -> bytes:
     """Return `plain` encrypted, preceded by a fresh nonce."""
-    nonce = os.urandom(_NONCE_BYTES)
+    try:
+        nonce = _NONCES.pop()
+    except IndexError:
+        drawn = os.urandom(_NONCE_BYTES * NONCES_DRAWN)
+        nonce, *rest = (drawn[i : i + _NONCE_BYTES] for i in range(0, len(drawn), _NONCE_BYTES))
+        _NONCES.extend(rest)
     return nonce + cipher.encrypt(nonce, plain, bound)
 
 

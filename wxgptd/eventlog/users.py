@@ -18,7 +18,7 @@ from wxgptd.domain.evolve import evolve
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import DeliveryKey, LinkHash, User
-from wxgptd.eventlog import codec, reader, state_codec
+from wxgptd.eventlog import codec, packing, reader, state_codec
 from wxgptd.eventlog.columns import U64
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.positions import Frames, Generation, Place
@@ -194,7 +194,7 @@ class Users:
             for user in self._snapshot.users if self._snapshot is not None else ():
                 key = self._keys.find(user.reference) if user.links else None
                 if key is not None and number_of(user.reference) not in self.erased:
-                    for link, question, at in codec.unpack(key.open(user.links)):
+                    for link, question, at in packing.unpack(key.open(user.links)):
                         yield key.user, link, question, at
 
     # A new snapshot.

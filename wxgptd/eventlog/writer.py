@@ -39,12 +39,21 @@ SEGMENT_BYTES = 64 * 1024 * 1024
 LOOK_FOR_ROOM_S = 1.0
 
 
-class _Append(NamedTuple):
-    packed: bytes
-    events: int
-    token: object
-    new_key: UserKey | None
-    erased: str
+class _Group:
+    """What one commit makes durable together."""
+
+    def __init__(self) -> None:
+        self.packed: list[bytes] = []
+        self.events = 0
+        self.bytes = 0
+        self.new_keys: list[UserKey] = []
+        self.erased: list[str] = []
+        self.token: object = None
+
+    def append(self, packed: bytes, events: int) -> None:
+        self.packed.append(packed)
+        self.events += events
+        self.bytes += len(packed)
 
 
 class _File:
@@ -81,13 +90,13 @@ class SegmentBounds(NamedTuple):
 class Listener(NamedTuple):
     """The writer's callbacks, called in its thread. They must not block.
 
-    `on_durable` is called with the tokens of all appends that one commit made durable, in order,
-    and the place of its frame;
-    `on_failure` once, with the error after which nothing more becomes durable; `on_full` whenever
-    the disk becomes full, and when there is room again.
+    `on_durable` is called for each commit, with the place of its frame and the token given to
+    `flush`, or None if the flush needs another commit; `on_failure` once, with the error after
+    which nothing more becomes durable; `on_full` whenever the disk becomes full, and when there is
+    room again.
     """
 
-    on_durable: Callable[[list[object], Place], None]
+    on_durable: Callable[[Place, object], None]
     on_failure: Callable[[Exception], None]
     on_full: Callable[[bool], None]
 
@@ -114,8 +123,8 @@ class Writer:
         self._bounds = bounds
         self._created = ready.header.created if ready.header is not None else 0.0
         self._next_seq = ready.next_seq
-        self._pending: list[_Append] = []
-        self._queue: Queue[list[_Append] | None] = system.workers.queue()
+        self._unflushed: list[_Group] = []
+        self._queue: Queue[_Group | None] = system.workers.queue()
         self._commits = Commits(0, 0, 0.0)
         self._syncs = [0] * (len(SYNC_BOUNDS_S) + 1)
         self.full = False
@@ -149,7 +158,6 @@ class Writer:
     def append(
         self,
         entries: list[codec.Entry],
-        token: object,
         new_key: UserKey | None = None,
         erased: str = "",
     ) -> int:
@@ -164,26 +172,31 @@ class Writer:
         """
         packed = codec.pack(entries)
         self._next_seq += len(entries)
-        self._pending.append(_Append(packed, len(entries), token, new_key, erased))
+        if not self._unflushed or self._unflushed[-1].bytes >= MAX_GROUP_BYTES:
+            self._unflushed.append(_Group())
+        group = self._unflushed[-1]
+        group.append(packed, len(entries))
+        if new_key is not None:
+            group.new_keys.append(new_key)
+        if erased:
+            group.erased.append(erased)
         return self._next_seq - 1
 
-    def flush(self) -> None:
+    def flush(self, token: object = None) -> None:
         """Commit everything appended so far, as one group unless it is very large.
+
+        `token` identifies the flush to the listener.
 
         Call this from the appending thread. To form groups, call it once for many appends, and not
         again until the commit is durable: handing over to another thread costs more than all other
         work for an event.
         """
-        group, size = [], 0
-        for append in self._pending:
-            group.append(append)
-            size += len(append.packed)
-            if size >= MAX_GROUP_BYTES:
-                self._queue.put(group)
-                group, size = [], 0
-        if group:
+        if not self._unflushed:
+            return
+        self._unflushed[-1].token = token
+        for group in self._unflushed:
             self._queue.put(group)
-        self._pending = []
+        self._unflushed = []
 
     def close(self) -> Exception | None:
         """Commit what was appended, seal the segment and end the thread. Blocks until done.
@@ -212,7 +225,7 @@ class Writer:
             self._segment.close()
             self._keys_file.close()
 
-    def _next_group(self) -> list[_Append] | None:
+    def _next_group(self) -> _Group | None:
         """Return the next group to commit; while the disk is full, keep checking for room."""
         while self.full:
             self._set_full(full=not self._reserve.keep())
@@ -247,14 +260,14 @@ class Writer:
                     raise
                 self._make_room()
 
-    def _commit(self, group: list[_Append]) -> None:
+    def _commit(self, group: _Group) -> None:
         if self._segment.size >= self._bounds.bytes or self._is_old():
             self._seal()
             self._create(self._written_seq)
-        if new_keys := [append.new_key for append in group if append.new_key is not None]:
-            self._write_keys(new_keys)
-        events = sum(append.events for append in group)
-        payload = codec.join(events, [append.packed for append in group])
+        if group.new_keys:
+            self._write_keys(group.new_keys)
+        events = group.events
+        payload = codec.join(events, group.packed)
         place = Place(self._written_seq, self._first_seq, self._segment.size)
         self._write(
             self._segment, framing.pack_frame(self._key, self._written_seq, events, payload)
@@ -263,13 +276,13 @@ class Writer:
         self._disk.sync(self._segment.descriptor)
         took = time.monotonic() - began
         self._written_seq += events
-        if erased := [append.erased for append in group if append.erased]:
-            self._keys.overwrite(self._keys_file.descriptor, erased)
+        if group.erased:
+            self._keys.overwrite(self._keys_file.descriptor, group.erased)
             self._disk.sync(self._keys_file.descriptor)
         commits = self._commits
         self._commits = Commits(commits.groups + 1, commits.events + events, commits.sync_s + took)
         self._syncs[bisect_left(SYNC_BOUNDS_S, took)] += 1
-        self._listener.on_durable([append.token for append in group], place)
+        self._listener.on_durable(place, group.token)
 
     def _write_keys(self, keys: list[UserKey]) -> None:
         """Append keys to the keyring. Durable on return."""

@@ -18,11 +18,21 @@ InSession = tuple[SessionId, Event]
 class EventStore(Protocol):
     """Stores events permanently."""
 
-    def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
+    def append(self, user: User, events: Sequence[InSession], expected: int) -> int:
         """Append `events`, decided on version `expected` of `user`, all or none.
 
-        A store with a single writer may trust that writer's `expected`. Fires with the number of
-        the last event when they are durable.
+        A store with a single writer may trust that writer's `expected`. Returns the number of the
+        last event.
+        """
+        ...
+
+    def committed(self) -> Deferred[None]:
+        """Fire when everything appended so far is durable.
+
+        Each caller has its own Deferred: cancelling it affects no other caller.
+
+        Errs:
+            WxgptError: the store can no longer make it durable.
         """
         ...
 

@@ -18,8 +18,7 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from wxgptd.domain.decide.commands import Command
 from wxgptd.domain.decide.decider import decide
@@ -56,33 +55,6 @@ class Effect(Protocol):
     def __call__(self, entry: Entry) -> None: ...
 
 
-class _Commit:
-    """One append on its way to disk, and its waiters."""
-
-    def __init__(self, appended: Deferred[int]) -> None:
-        self._waiting: list[Deferred[None]] | None = []
-        self._failure: Failure | None = None
-        appended.addCallbacks(lambda _: self._settle(None), self._settle)
-
-    def done(self) -> Deferred[None]:
-        result: Deferred[None] = Deferred()
-        if self._waiting is not None:
-            self._waiting.append(result)
-        elif self._failure is not None:
-            result.errback(self._failure)
-        else:
-            result.callback(None)
-        return result
-
-    def _settle(self, failure: Failure | None) -> None:
-        waiting, self._waiting, self._failure = self._waiting or [], None, failure
-        for result in waiting:
-            if failure is None:
-                result.callback(None)
-            else:
-                result.errback(failure)
-
-
 class Journal:
     """All users' states. Create it, `load` the log into it, then `record` commands.
 
@@ -109,7 +81,6 @@ class Journal:
         self._rotated_at = 0.0
         self._is_old_durable = True
         self._keep_since = 0.0
-        self._newest: _Commit | None = None
         self._effects: list[Effect] = []
         self._pending: deque[Entry] = deque()
         self._running_effects = False
@@ -240,7 +211,7 @@ class Journal:
         # Evolve before appending: once in the log, an inconsistent event breaks every startup.
         states = list(accumulate(events, evolve, initial=before))[1:]
         in_sessions = [(session_of(*pair), pair[1]) for pair in zip(states, events, strict=True)]
-        self._newest = _Commit(self._store.append(user, in_sessions, before.version))
+        self._store.append(user, in_sessions, before.version)
         state = states[-1]
         for event, evolved in zip(events, states, strict=True):
             for projection in self._projections:
@@ -278,7 +249,7 @@ class Journal:
         Errs:
             WxgptError: the store can no longer make it durable.
         """
-        return self._newest.done() if self._newest is not None else succeed(None)
+        return self._store.committed()
 
 
 class _Nobody:
