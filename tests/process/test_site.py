@@ -10,7 +10,7 @@ from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from wxgptd.process.channel import READ_DEADLINE_S
+from wxgptd.process.connection import READ_DEADLINE_S
 from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite, Bounds
 from wxgptd.service.root import Root
 
@@ -155,7 +155,7 @@ def test_a_local_reverse_proxy_may_use_every_connection(clock):
     server = site(clock)
     for _ in range(3):
         assert connect(server, "127.0.0.1") != (None, None)
-    assert len(server._channels) == 3
+    assert len(server._open) == 3
 
 
 # Readers.
@@ -196,7 +196,7 @@ def test_pipelined_requests_do_not_fill_memory(clock):
     def write(data):
         written.append(data)
         if sum(map(len, written)) > 2_000:  # as a real transport does beyond 64 KiB
-            protocol.pauseProducing()
+            transport.producer.pauseProducing()
 
     transport.write = write
     transport.writeSequence = lambda pieces: write(b"".join(pieces))
@@ -245,7 +245,7 @@ def test_an_idle_connection_gives_way_to_a_new_one(clock):
     protocol.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b" 200 OK" in transport.value()
     idle.connectionLost(connectionDone)
-    assert len(server._channels) == 3
+    assert len(server._open) == 3
 
 
 def test_the_connection_that_was_silent_longest_gives_way_first(clock):
@@ -295,13 +295,15 @@ def test_a_pipelined_stream_takes_a_seat(clock):
 
 
 def test_a_webhook_is_found_only_by_its_exact_path():
-    webhook = Resource()
+    webhook = object()
     root = Root({b"/wx/main": webhook}, {}, ready=lambda: True)
 
     class Request:
         def __init__(self, path):
             self.path = path
 
-    assert root.getChild(b"wx", Request(b"/wx/main")) is webhook
+    assert root.getChild(b"wx", Request(b"/wx/main")).webhook is webhook
+    assert root.webhook(b"/wx/main") is webhook
     for path in (b"/wx", b"/wx/main/", b"/wx/main/x", b"/wx/other"):
-        assert root.getChild(b"wx", Request(path)) is not webhook
+        assert not hasattr(root.getChild(b"wx", Request(path)), "webhook")
+        assert root.webhook(path) is None

@@ -13,8 +13,9 @@ from tests.support.field import FIELD
 from tests.wechat.test_envelope import BAD, TEXT, message
 from wxgptd.ports.wechat import Ignore, Say, Silence
 from wxgptd.wechat import crypto, envelope, signature
-from wxgptd.wechat.resource import Credentials, Webhook
+from wxgptd.wechat.resource import WebhookResource
 from wxgptd.wechat.signature import Freshness
+from wxgptd.wechat.webhook import Credentials, Webhook
 
 NOW = 1_700_000_000
 TOKEN = "token"
@@ -59,7 +60,7 @@ class Hook:
             rejected=lambda account, kind: None,
         )
         root = Resource()
-        root.putChild(b"wx", webhook)
+        root.putChild(b"wx", WebhookResource(webhook))
         self.http = StubTreq(root)
 
     def forward(self, url, original, _arrived):

@@ -1,6 +1,6 @@
-"""One HTTP connection and the requests on it, with limits that twisted.web lacks.
+"""twisted.web's part of a connection and the requests on it, with limits that it lacks.
 
-twisted.web does not limit bodies, and a request that trickles in outlives its timeout.
+twisted.web does not limit bodies, and its error pages repeat the URL.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, cast
 
-from twisted.internet.interfaces import IAddress, ITCPTransport
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
@@ -19,14 +18,10 @@ from twisted.web.resource import IResource
 from wxgptd.pages.serving import PRIVATE_HEADERS
 
 if TYPE_CHECKING:
+    from wxgptd.process.connection import Connection
     from wxgptd.process.site import BoundedSite
 
 log = Logger(namespace="wxgptd.site")
-
-READ_DEADLINE_S = 10.0
-"""From the first byte of a request to its last; WeChat needs milliseconds."""
-
-IDLE_TIMEOUT_S = 60.0
 
 _TOO_LARGE = (
     "\r\n".join(
@@ -117,40 +112,18 @@ class BoundedRequest(server.Request):
 
 
 class BoundedChannel(http.HTTPChannel):
-    """A connection on which each request must be complete by its deadline.
-
-    `due` is when the connection is aborted: the site checks all connections once a second, which
-    is cheaper than a timer for each request plus Twisted's own two. The connection `rests` between
-    requests and after the last one.
-    """
+    """twisted.web's part of a connection, which reads what `connection` does not read itself."""
 
     site: BoundedSite
-    address = ""
-    due = inf
-    rests = False
-    reads = False
-    """Whether it holds one of the seats for page readers."""
+    connection: Connection
+    _answering = False
     _congested = False
     """Whether the peer reads more slowly than it is sent data."""
     _host: IAddress | None = None
 
-    @property
-    def idle_since(self) -> float:
-        """When it started to wait for its peer; infinity while a request is being answered."""
-        return self.due - (IDLE_TIMEOUT_S if self.rests else READ_DEADLINE_S)
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self.due = self.site.now() + READ_DEADLINE_S
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.rests:
-            self.due = self.site.now() + READ_DEADLINE_S
-            self.rests = False
-        super().dataReceived(data)
-
     def allContentReceived(self) -> None:
-        self.due = inf
+        self.connection.due = inf
+        self._answering = True
         super().allContentReceived()
 
     def pauseProducing(self) -> None:
@@ -165,21 +138,24 @@ class BoundedChannel(http.HTTPChannel):
         if self._congested:
             # The responses to pipelined requests would pile up in this process's memory.
             self.persistent = False
-        self.site.leave_seat(self)  # before a pipelined request takes one
+        self.site.leave_seat(self.connection)  # before a pipelined request takes one
+        self._answering = False
         super().requestDone(request)
         if not self.persistent:
             # Closed as soon as the peer has read the response, which it may never do.
-            self.due = self.site.now() + IDLE_TIMEOUT_S
-            self.rests = True
-        elif not self._handlingRequest:
-            self.due = self.site.now() + IDLE_TIMEOUT_S
-            self.rests = True
+            self.connection.rest()
+        elif not self._answering:
+            self.connection.rest()
+            if not self.requests:  # nothing of the next request has been read, but some may be here
+                early = self.clearLineBuffer()
+                if early:
+                    self.dataReceived(early)
+                else:
+                    self.connection.end_channel()
 
     def forceAbortClient(self) -> None:
         """Abort the connection; unlike Twisted, do not log the peer's address."""
-        transport = cast("ITCPTransport | None", self.transport)
-        if transport is not None:
-            transport.abortConnection()
+        self.connection.abort()
 
     def checkPersistence(self, request: http.Request, version: bytes) -> bool:
         if self.site.closing:
@@ -187,10 +163,6 @@ class BoundedChannel(http.HTTPChannel):
             return False
         persistent: bool = super().checkPersistence(request, version)
         return persistent
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.site.release(self)
-        super().connectionLost(reason)
 
     def getHost(self) -> IAddress:
         # Called for every request; each call would be a system call.

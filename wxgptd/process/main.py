@@ -223,6 +223,7 @@ class _Process:
             ),
             full=service.note_full,
             reserved=service.root.is_reserved,
+            receiver=service.root.webhook,
         )
         ports = await self._listen(service, site)
         # Not earlier: after this only root may read the environment that names systemd's sockets.

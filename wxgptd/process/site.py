@@ -18,6 +18,7 @@ from twisted.web import http, server
 from twisted.web.resource import IResource, Resource
 
 from wxgptd.process.channel import BoundedChannel, BoundedRequest
+from wxgptd.process.connection import Connection, Receiver
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -38,6 +39,7 @@ class BoundedSite(server.Site):
     """Serves `root` to a bounded number of connections.
 
     Some of them are kept for `reserved` paths; `full` is called with the name of the limit reached.
+    `receiver` returns what receives the POSTs to a path, if it needs no resource.
 
     The limit per address does not apply to loopback, where a reverse proxy connects from.
     """
@@ -54,12 +56,13 @@ class BoundedSite(server.Site):
         *,
         full: Callable[[str], None] = lambda _: None,
         reserved: Callable[[bytes], bool] = lambda _: True,
+        receiver: Callable[[bytes], Receiver | None] = lambda _: None,
     ) -> None:
         super().__init__(
             root,
             requestFactory=BoundedRequest,
             reactor=reactor,
-            timeout=None,  # see BoundedChannel.due
+            timeout=None,  # see Connection.due
             parsePOSTFormSubmission=False,
         )
         self.displayTracebacks = False
@@ -73,24 +76,33 @@ class BoundedSite(server.Site):
         self._reserved = reserved
         self._clock = reactor
         self._connections: Counter[str] = Counter()
-        self._channels: set[BoundedChannel] = set()
+        self._open: set[Connection] = set()
+        self._date = -1, b""
+        self.receiver = receiver
         self._sweep = LoopingCall(self._cut_off)
         self._sweep.clock = reactor
 
     def close(self) -> None:
         """Close idle connections, and take at most one more request from the others."""
         self.closing = True
-        for channel in [channel for channel in self._channels if channel.rests]:
-            channel.loseConnection()
+        for connection in [connection for connection in self._open if connection.rests]:
+            connection.lose()
 
     @property
     def arriving(self) -> int:
         """The number of connections whose request has not fully arrived."""
-        return sum(channel.due < inf and not channel.rests for channel in self._channels)
+        return sum(connection.due < inf and not connection.rests for connection in self._open)
 
     def now(self) -> float:
         """Return the monotonic time, in seconds."""
         return self._clock.seconds()
+
+    def date(self) -> bytes:
+        """Return the value of the Date header of a response."""
+        second = int(self.now())
+        if self._date[0] != second:
+            self._date = second, http.datetimeToString()
+        return self._date[1]
 
     def startFactory(self) -> None:
         super().startFactory()
@@ -102,21 +114,26 @@ class BoundedSite(server.Site):
 
     def _cut_off(self) -> None:
         now = self.now()
-        for channel in [channel for channel in self._channels if channel.due <= now]:
-            channel.forceAbortClient()
+        for connection in [connection for connection in self._open if connection.due <= now]:
+            connection.abort()
 
-    def buildProtocol(self, address: IAddress | None) -> BoundedChannel | None:  # type: ignore[override]
+    def buildProtocol(self, address: IAddress | None) -> Connection | None:  # type: ignore[override]
         host = getattr(address, "host", "") or ""
         bounded = bool(host) and not _loopback(host)
         crowded = bounded and self._connections[host] >= self._bounds.connections_per_address
-        if crowded or (len(self._channels) >= self._bounds.connections and not self._make_room()):
+        if crowded or (len(self._open) >= self._bounds.connections and not self._make_room()):
             self._full("connections")
             return None
-        channel = cast("BoundedChannel", super().buildProtocol(address))
-        channel.address = host if bounded else ""
-        self._channels.add(channel)
+        connection = Connection(self, address, host if bounded else "")
+        self._open.add(connection)
         if bounded:
             self._connections[host] += 1
+        return connection
+
+    def channel(self, connection: Connection, address: IAddress | None) -> BoundedChannel:
+        """Return a new channel for `connection`."""
+        channel = cast("BoundedChannel", super().buildProtocol(address))
+        channel.connection = connection
         return channel
 
     def _make_room(self) -> bool:
@@ -126,28 +143,28 @@ class BoundedSite(server.Site):
         take milliseconds to arrive. Aborting resting ones first would cut off readers whose
         response has just been sent.
         """
-        idle = [channel for channel in self._channels if channel.idle_since < inf]
+        idle = [connection for connection in self._open if connection.idle_since < inf]
         if not idle:
             return False
-        longest_idle = min(idle, key=lambda channel: channel.idle_since)
+        longest_idle = min(idle, key=lambda connection: connection.idle_since)
         self.release(longest_idle)
-        longest_idle.forceAbortClient()
+        longest_idle.abort()
         return True
 
-    def take_seat(self, channel: BoundedChannel) -> bool:
+    def take_seat(self, connection: Connection) -> bool:
         """Let a connection read a page unless all seats are taken: some are kept for webhooks."""
-        if not channel.reads:
+        if not connection.reads:
             if self._reading >= self._max_reading:
                 self._full("readers")
                 return False
-            channel.reads = True
+            connection.reads = True
             self._reading += 1
         return True
 
-    def leave_seat(self, channel: BoundedChannel) -> None:
+    def leave_seat(self, connection: Connection) -> None:
         """Note that a connection no longer reads a page."""
-        if channel.reads:
-            channel.reads = False
+        if connection.reads:
+            connection.reads = False
             self._reading -= 1
 
     def getResourceFor(self, request: http.Request) -> IResource:
@@ -156,19 +173,19 @@ class BoundedSite(server.Site):
         if (
             isinstance(channel, BoundedChannel)
             and not self._reserved(request.path)
-            and not self.take_seat(channel)
+            and not self.take_seat(channel.connection)
         ):
             return TooManyReaders()
         resource: IResource = super().getResourceFor(request)
         return resource
 
-    def release(self, channel: BoundedChannel) -> None:
+    def release(self, connection: Connection) -> None:
         """Stop counting a connection."""
-        if channel not in self._channels:
+        if connection not in self._open:
             return
-        self._channels.discard(channel)
-        self.leave_seat(channel)
-        host = channel.address
+        self._open.discard(connection)
+        self.leave_seat(connection)
+        host = connection.address
         if host:
             self._connections[host] -= 1
             if self._connections[host] <= 0:

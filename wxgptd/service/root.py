@@ -10,6 +10,8 @@ from twisted.web import server
 from twisted.web.resource import Resource
 
 from wxgptd.service import verify_files
+from wxgptd.wechat.resource import WebhookResource
+from wxgptd.wechat.webhook import Webhook
 
 log = Logger(namespace="wxgptd.site")
 
@@ -19,7 +21,7 @@ class Root(Resource):
 
     def __init__(
         self,
-        webhooks: Mapping[bytes, Resource],
+        webhooks: Mapping[bytes, Webhook],
         others: Mapping[bytes, Resource],
         ready: Callable[[], bool],
         unhealthy_reason: Callable[[], str] = str,
@@ -40,12 +42,16 @@ class Root(Resource):
         """Return whether `path` is a webhook or a health check."""
         return path in self.webhooks or path in (b"/healthz", b"/readyz")
 
+    def webhook(self, path: bytes) -> Webhook | None:
+        """Return the webhook at `path`, if there is one."""
+        return self.webhooks.get(path)
+
     def getChild(self, path: bytes, request: server.Request) -> Resource:
         webhook = self.webhooks.get(request.path)
         if webhook is not None:
             if self._instance and request.method == b"GET":
                 request.setHeader(b"x-wxgptd", self._instance)
-            return webhook
+            return WebhookResource(webhook)
         resource = self._others.get(path) or verify_files.find(self._verification, request.path)
         return resource or _NotFound()
 

@@ -10,8 +10,6 @@ from hashlib import sha256
 from random import Random
 from urllib.parse import urlsplit
 
-from twisted.web.resource import Resource
-
 from wxgptd import config as cfg
 from wxgptd.domain.model.reply_window import WECHAT_PATIENCE_S
 from wxgptd.domain.model.values import (
@@ -38,8 +36,8 @@ from wxgptd.wechat import crypto
 from wxgptd.wechat.customer_service import App, CustomerService
 from wxgptd.wechat.forwarding import Forwarder
 from wxgptd.wechat.pictures import WeChatPictures
-from wxgptd.wechat.resource import Credentials, Webhook
 from wxgptd.wechat.signature import Freshness
+from wxgptd.wechat.webhook import Credentials, Webhook
 
 
 class RuntimeFactory:
@@ -127,9 +125,7 @@ class RuntimeFactory:
             self._pictures = pictures, fetcher
         return self._pictures[1]
 
-    def webhooks(
-        self, config: cfg.Config, conversations: Conversations
-    ) -> Mapping[bytes, Resource]:
+    def webhooks(self, config: cfg.Config, conversations: Conversations) -> Mapping[bytes, Webhook]:
         """Return the accounts' webhooks by path."""
         environment = self._environment
         patience_s = WECHAT_PATIENCE_S - config.window.reply_margin
@@ -137,7 +133,7 @@ class RuntimeFactory:
             environment.http, environment.clock, patience_s, self._metrics.forwarded
         )
         forward = forwarder.forward
-        webhooks: dict[bytes, Resource] = {}
+        webhooks: dict[bytes, Webhook] = {}
         for name, account in config.account.items():
             keys = [key.reveal() for key in (account.aes_key, account.previous_aes_key) if key]
             credentials = Credentials(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -20,14 +21,25 @@ MAX_ANSWER_BYTES = 256 * 1024
 """Far larger than any reply that WeChat accepts, even in safe mode."""
 
 
-@dataclass(frozen=True, slots=True)
-class Original:
-    """What WeChat sent: the query exactly as in the URL, and the body byte for byte."""
+class Original(NamedTuple):
+    """What WeChat sent: the query exactly as in the URL, and the body byte for byte.
+
+    `header` returns a header by its name in lower case, or None.
+    """
 
     query: bytes
     body: bytes
-    content_type: bytes
-    user_agent: bytes
+    header: Callable[[bytes], bytes | None]
+
+    @property
+    def content_type(self) -> bytes:
+        """The Content-Type header."""
+        return self.header(b"content-type") or b"text/xml"
+
+    @property
+    def user_agent(self) -> bytes:
+        """The User-Agent header."""
+        return self.header(b"user-agent") or b"Mozilla/4.0"
 
 
 @dataclass(frozen=True, slots=True)

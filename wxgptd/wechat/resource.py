@@ -1,308 +1,59 @@
-"""The webhook: check the signature, read the message, answer the attempt or stay silent."""
+"""A webhook as a resource of twisted.web."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
-from typing import NamedTuple
+from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.http import BAD_REQUEST, FORBIDDEN
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from wxgptd.domain.intake.rules import RuleReply, TextReply
-from wxgptd.domain.model.values import AccountName, DeliveryKey, User
-from wxgptd.errors import WxgptError
-from wxgptd.ports.wechat import Conversations, Forward, Ignore, Outcome, Present, Say, Silence
-from wxgptd.untyped import Result
-from wxgptd.wechat import crypto, envelope, signature
-from wxgptd.wechat.forwarding import BackendReply, Original
-from wxgptd.wechat.signature import Freshness
-
-log = Logger()
-
-SUCCESS = b"success"
-"""The body that acknowledges a message without replying to it."""
-
-REMEMBERED_SIGNATURES = 50_000
-
-MAX_KEY_BYTES = 64
-"""The longest key that BLAKE2b accepts."""
+from wxgptd.wechat.forwarding import Original
+from wxgptd.wechat.webhook import Webhook
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """The secrets an account shares with WeChat. Without keys, messages arrive in plain text."""
-
-    account: AccountName
-    token: str
-    app_id: str
-    keys: Sequence[crypto.Key]
-
-    def __repr__(self) -> str:
-        return "Credentials(***)"
-
-
-ForwardMessage = Callable[[str, Original, float], Deferred[BackendReply | None]]
-"""Forwards a message to the backend at a URL, given its arrival time by the monotonic clock.
-
-Fires within the time that WeChat allows, with the response to pass on, if any.
-"""
-
-
-class _SeenSignatures:
-    """The message that each signature came with.
-
-    In plain mode a signature covers the query but not the body, so anyone who has seen one could
-    send another message with it. The same message again is a retry by WeChat. Most senders are
-    strangers, and some were erased, so messages are remembered as keyed digests, not OpenIDs.
-    """
-
-    def __init__(self, remembered: int, secret: bytes) -> None:
-        self._remembered = remembered
-        self._key = secret[:MAX_KEY_BYTES]
-        self._messages: OrderedDict[str, bytes] = OrderedDict()
-
-    def belongs(self, signed: str, user: User, delivery: DeliveryKey) -> bool:
-        identity = f"{user.account}\0{user.openid}\0{delivery}".encode()
-        message = blake2b(identity, key=self._key, digest_size=16).digest()
-        first = self._messages.setdefault(signed, message)
-        if len(self._messages) > self._remembered:
-            self._messages.popitem(last=False)
-        return first == message
-
-
-class Webhook(Resource):
-    """One account's webhook.
-
-    `forward` forwards a message to another backend. `secret` hides what delivery keys would
-    otherwise reveal. `rejected` is called for each rejected request with the account and the kind
-    of fault.
-    """
+class WebhookResource(Resource):
+    """Passes requests on to `webhook`."""
 
     isLeaf = True
 
-    def __init__(
-        self,
-        credentials: Credentials,
-        conversations: Conversations,
-        *,
-        freshness: Freshness,
-        forward: ForwardMessage,
-        secret: bytes,
-        rejected: Callable[[AccountName, str], None],
-    ) -> None:
+    def __init__(self, webhook: Webhook) -> None:
         super().__init__()
-        self._secret = secret
-        self._rejected = rejected
-        self.forward = forward
-        self._account = credentials.account
-        self._credentials = credentials
-        self._conversations = conversations
-        self._freshness = freshness
-        self._seen = _SeenSignatures(REMEMBERED_SIGNATURES, secret)
+        self.webhook = webhook
 
-    def adopt(self, credentials: Credentials, forward: ForwardMessage) -> None:
-        """Use these from now on; a request in progress keeps the credentials it came with."""
-        self._credentials = credentials
-        self.forward = forward
-
-    def render_GET(self, request: Request) -> bytes:
-        """Answer WeChat's check of the URL with the echostr, if the signature is valid."""
-        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        try:
-            signature.check(self._credentials.token, request.args, self._freshness)
-            echo = signature.single(request.args, b"echostr")
-        except signature.Forged as error:
-            return self._reject(request, FORBIDDEN, "signature", str(error))
+    def render_GET(self, request: Request) -> int:
+        """Answer WeChat's check of the URL."""
         agent = (request.getHeader(b"user-agent") or b"").decode("ascii", "replace")
-        caller = "wxgpt doctor" if agent == "wxgpt doctor" else "WeChat"
-        log.info("{account}: {who} checked the URL", account=self._account, who=caller)
-        return echo
-
-    def render_POST(self, request: Request) -> bytes | int:
-        """Answer one of WeChat's attempts to deliver a message."""
-        assert request.content is not None
-        body = request.content.read()
-        encrypted = bool(self._credentials.keys)
-        try:
-            fields, key, signed = self._open(request, body)
-            user = User(self._account, envelope.sender(fields))
-            source = envelope.recipient(fields)
-            delivery = envelope.delivery_key(fields, self._secret)
-            content = envelope.content(fields)
-            sent_at = envelope.sent_at(fields)
-        except signature.Forged as error:
-            return self._reject(request, FORBIDDEN, "signature", str(error))
-        except crypto.Undecipherable as error:
-            return self._reject(request, FORBIDDEN, "encryption", str(error), reveal=False)
-        except envelope.Malformed as error:
-            # In safe mode this was decrypted, so none of it may leak.
-            return self._reject(request, BAD_REQUEST, "malformed", str(error), reveal=not encrypted)
-        if not self._seen.belongs(signed, user, delivery):
-            why = "the signature has already been used for another message"
-            return self._reject(request, FORBIDDEN, "replayed", why)
-        received = _Received(body, user.openid, source, key, self._credentials)
-        exchange = _Exchange(self, request, received)
-        # An exception must not escape: an error status would use up all of WeChat's attempts.
-        exchange.follow(
-            maybeDeferred(self._conversations.attempt, user, delivery, content, sent_at)
-        )
+        self.webhook.verify(_query(request), agent, _Waiting(request))
         return NOT_DONE_YET
 
-    def _open(
-        self, request: Request, body: bytes
-    ) -> tuple[envelope.Fields, crypto.Key | None, str]:
-        """Return the message, the key that it was encrypted with (if any), and its signature."""
-        credentials = self._credentials
-        if not credentials.keys:
-            signed = signature.check(credentials.token, request.args, self._freshness)
-            fields = envelope.parse(body)
-            if "Encrypt" in fields and "MsgType" not in fields:
-                raise envelope.Malformed(
-                    "the message is encrypted (安全模式), but this account has no aes_key: copy "
-                    "EncodingAESKey from WeChat's backend, or choose 明文模式 there"
-                )
-            return fields, None, signed
-        if request.args.get(b"encrypt_type") != [b"aes"]:
-            raise signature.Forged("the message is not encrypted, but this account has an aes_key")
-        sealed = envelope.parse(body).get("Encrypt", "")
-        signed = signature.check(credentials.token, request.args, self._freshness, encrypted=sealed)
-        for key in credentials.keys:
-            try:
-                return envelope.parse(key.decrypt(sealed, credentials.app_id)), key, signed
-            except crypto.Undecipherable:
-                continue
-            except envelope.Malformed:
-                break  # the error would reveal something about the plaintext
-        raise crypto.Undecipherable
-
-    def _reject(
-        self, request: Request, status: int, kind: str, why: str, *, reveal: bool = True
-    ) -> bytes:
-        self._rejected(self._account, kind)
-        log.warn(
-            "{account}: rejected a request ({status}): {why}",
-            account=self._account,
-            status=status,
-            why=why,
-            bounded_as=f"rejected {self._account} {kind}",
-        )
-        request.setResponseCode(status)
-        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        return f"{why}\n".encode() if reveal else b""
-
-    def _seal(self, reply: str, key: crypto.Key, credentials: Credentials) -> str:
-        """Return `reply` encrypted with the credentials that the message came with."""
-        timestamp = str(int(self._freshness.wall()))
-        nonce = timestamp[::-1]
-        sealed = key.encrypt(reply, credentials.app_id)
-        signed = signature.sign(credentials.token, timestamp, nonce, sealed)
-        return envelope.encrypted_reply(sealed, signed, timestamp, nonce)
-
-    def reply(self, received: _Received, said: RuleReply) -> bytes:
-        """Return the response body that carries `said`, in reply to `received`."""
-        _, sender, recipient, key, credentials = received
-        xml = envelope.reply(sender, recipient, self._freshness.wall(), said)
-        return (self._seal(xml, key, credentials) if key is not None else xml).encode()
+    def render_POST(self, request: Request) -> int:
+        """Answer one of WeChat's attempts to deliver a message."""
+        assert request.content is not None
+        original = Original(_query(request), request.content.read(), request.getHeader)
+        self.webhook.deliver(original, _Waiting(request))
+        return NOT_DONE_YET
 
 
-class _Received(NamedTuple):
-    """A message and the credentials that it came with, even if a reload has replaced them."""
-
-    body: bytes
-    sender: str
-    recipient: str
-    key: crypto.Key | None
-    credentials: Credentials
+def _query(request: Request) -> bytes:
+    return request.uri.partition(b"?")[2]
 
 
-class _Exchange:
-    """One request waiting for the outcome of its attempt."""
+class _Waiting:
+    """The peer who sent `request`."""
 
-    __slots__ = ("_attempt", "_received", "_request", "_webhook")
-
-    def __init__(self, webhook: Webhook, request: Request, received: _Received) -> None:
-        self._webhook = webhook
+    def __init__(self, request: Request) -> None:
         self._request = request
-        self._received = received
-        self._attempt: Deferred[Result] | None = None
 
-    def follow(self, attempt: Deferred[Outcome]) -> None:
-        """Answer the request when `attempt` fires; cancel `attempt` when the peer hangs up."""
-        self._attempt = attempt
-        attempt.addCallbacks(self._answer, self._fail)
-        if self._attempt is not None:
-            self._request.notifyFinish().addErrback(self._hung_up)
-
-    def _hung_up(self, _: Failure) -> None:
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.cancel()
-
-    def _answer(self, outcome: Outcome) -> None:
-        if self._attempt is None:
-            return  # too late, the peer has hung up
-        if isinstance(outcome, Forward):
-            self._attempt = self._webhook.forward(outcome.url, self._original(), outcome.arrived)
-            self._attempt.addCallbacks(self._pass_on, self._fail)
-            return
-        self._attempt = None
-        match outcome:
-            case Say(text=text):
-                self._present(TextReply(text))
-            case Present(reply=reply):
-                self._present(reply)
-            case Ignore():
-                self._write(b"text/plain", SUCCESS)
-            case Silence():
-                self._request.loseConnection()
-
-    def _present(self, reply: RuleReply) -> None:
-        body = self._webhook.reply(self._received, reply)
-        self._write(b"application/xml; charset=utf-8", body)
-
-    def _original(self) -> Original:
-        request = self._request
-        return Original(
-            query=request.uri.partition(b"?")[2],
-            body=self._received.body,
-            content_type=request.getHeader(b"content-type") or b"text/xml",
-            user_agent=request.getHeader(b"user-agent") or b"Mozilla/4.0",
-        )
-
-    def _pass_on(self, answered: BackendReply | None) -> None:
-        if self._attempt is None:
-            return  # too late, the peer has hung up
-        self._attempt = None
-        if answered is None:
-            self._write(b"text/plain", SUCCESS)
-        else:
-            self._write(answered.content_type, answered.body)
-
-    def _write(self, content_type: bytes, body: bytes) -> None:
+    def respond(self, status: int, content_type: bytes, body: bytes) -> None:
+        self._request.setResponseCode(status)
         headers = self._request.responseHeaders
         headers.setRawHeaders(b"content-type", [content_type])
         headers.setRawHeaders(b"content-length", [b"%d" % len(body)])
         self._request.write(body)
         self._request.finish()
 
-    def _fail(self, failure: Failure) -> None:
-        # An error status would use up all of WeChat's attempts within a second; silence gives
-        # the next one a chance.
-        if failure.check(WxgptError):
-            log.error(
-                "failed to answer an attempt: {error}",
-                error=failure.value,
-                bounded_as="attempt failed",
-            )
-        elif failure.check(CancelledError) is None:
-            log.failure("failed to answer an attempt", failure, bounded_as="attempt failed")
-        if self._attempt is not None:
-            self._attempt = None
-            self._request.loseConnection()
+    def hang_up(self) -> None:
+        self._request.loseConnection()
+
+    def on_lost(self, lost: Callable[[], None]) -> None:
+        self._request.notifyFinish().addErrback(lambda _: lost())
