@@ -122,7 +122,7 @@ def test_a_message_not_for_the_assistant_has_no_effect(commands, text, delivery,
     command = receive(text, delivery, at, policy=policy)
     routed = routing.route(state, command.message, policy, at)
     decided = decide(state, command)
-    if isinstance(routed, routing.NotAnswered | routing.ByRule | routing.DiskFull):
+    if isinstance(routed, routing.NotAnswered | routing.ByRule | routing.Rejected):
         assert kinds(decided) in ([], ["SessionClosed"])
     else:
         assert decided

@@ -12,12 +12,13 @@ from wxgptd.domain.intake.routing import (
     Ask,
     ByRule,
     Command,
-    DiskFull,
     Hint,
     Membership,
     NotAnswered,
     NotAnsweredReason,
     Proceed,
+    Rejected,
+    RejectionReason,
     Repeated,
 )
 from wxgptd.domain.intake.rules import Rule, TextReply, anything
@@ -36,6 +37,8 @@ from wxgptd.domain.model.values import (
 )
 
 TTL = Policy().session_ttl_s
+FULL = RejectionReason.DISK_FULL
+BUSY = RejectionReason.OVERLOADED
 RULE = Rule(1, "any", anything, False, TextReply("好"))
 ALWAYS = Rule(2, "any", anything, True, TextReply("好"))
 ONLY_AI = ASSISTANTS["/claude"]
@@ -105,9 +108,9 @@ TABLE = [
     (stranger, False, HINT, Unsubscribe(), {"otherwise": RULE}, Membership(RULE)),
     (stranger, False, HINT, "你好", {"erased": True}, NotAnswered(NotAnsweredReason.ERASED)),
     (stranger, False, HINT, "/help", {"erased": True, "always": ALWAYS}, NotAnswered(NotAnsweredReason.ERASED)),
-    (stranger, False, HINT, "你好", {"full": True}, NotAnswered(NotAnsweredReason.OUTSIDE)),
-    (stranger, False, HINT, "/chatgpt", {"full": True}, DiskFull()),
-    (stranger, False, HINT, "/help", {"full": True}, HELP),
+    (stranger, False, HINT, "你好", {"rejection": FULL}, NotAnswered(NotAnsweredReason.OUTSIDE)),
+    (stranger, False, HINT, "/chatgpt", {"rejection": FULL}, Rejected(FULL)),
+    (stranger, False, HINT, "/help", {"rejection": FULL}, HELP),
     # An AI-only account.
     (stranger, True, RESUME, "你好", {}, Ask()),
     (stranger, True, RESUME, "", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
@@ -118,13 +121,15 @@ TABLE = [
     (stranger, True, RESUME, Picture("http://p"), {}, Ask()),
     (stranger, True, RESUME, "你好", {"otherwise": RULE}, ByRule(RULE)),
     (stranger, True, RESUME, "帮助", {"otherwise": RULE}, ByRule(RULE)),
-    (stranger, True, RESUME, "你好", {"full": True}, DiskFull()),
+    (stranger, True, RESUME, "你好", {"rejection": FULL}, Rejected(FULL)),
     # In a session.
     (talking, False, HINT, "你好", {}, Ask()),
     (talking, False, HINT, "", {}, Ask()),
     (talking, False, HINT, "你好", {"otherwise": RULE}, Ask()),
     (talking, False, HINT, "你好", {"always": ALWAYS}, ByRule(ALWAYS)),
-    (talking, False, HINT, "你好", {"full": True}, DiskFull()),
+    (talking, False, HINT, "你好", {"rejection": FULL}, Rejected(FULL)),
+    (talking, False, HINT, "你好", {"rejection": BUSY}, Rejected(BUSY)),
+    (talking, False, HINT, "停止", {"rejection": BUSY}, Command(phrases.StopAnswer())),
     (talking, False, HINT, "帮助", {}, HELP),
     (talking, False, HINT, "帮助", {"otherwise": RULE}, HELP),
     (talking, False, HINT, "菜单", {}, Ask()),
@@ -135,7 +140,7 @@ TABLE = [
     (talking, False, HINT, "继续", {}, Ask()),
     (talking, False, HINT, "接着聊", {}, Ask()),
     (talking, False, HINT, "重试", {}, Command(phrases.Retry())),
-    (talking, False, HINT, "重试", {"full": True}, DiskFull()),
+    (talking, False, HINT, "重试", {"rejection": FULL}, Rejected(FULL)),
     (talking, False, HINT, Text("继续", tapped=True), {}, Command(phrases.Continue())),
     (talking, False, HINT, "/more", {}, Command(phrases.Continue(may_ask=False))),
     (talking, False, HINT, "/model 是什么意思", {}, Ask()),
@@ -143,12 +148,12 @@ TABLE = [
     (talking, False, HINT, Picture("http://p"), {}, Ask()),
     (asked, False, HINT, "继续", {}, Proceed("q1")),
     (asked, False, HINT, "下一页", {}, Proceed("q1")),
-    (asked, False, HINT, "继续", {"full": True}, Proceed("q1")),
+    (asked, False, HINT, "继续", {"rejection": FULL}, Proceed("q1")),
     # After a session.
     (expired, False, HINT, "你好", {}, Hint()),
     (expired, False, HINT, "你好", {"otherwise": RULE}, ByRule(RULE)),
-    (expired, False, HINT, "你好", {"full": True}, DiskFull()),
-    (expired, False, HINT, "接着聊", {"full": True}, DiskFull()),
+    (expired, False, HINT, "你好", {"rejection": FULL}, Rejected(FULL)),
+    (expired, False, HINT, "接着聊", {"rejection": FULL}, Rejected(FULL)),
     (expired, False, HINT, "帮助", {}, HELP),
     (expired, False, HINT, "帮助", {"otherwise": RULE}, ByRule(RULE)),
     (expired, False, HINT, "接着聊", {}, Command(phrases.Resume(), resumes=True)),
@@ -171,7 +176,7 @@ TABLE = [
     (expired, False, RESUME, "你好", {}, Ask(resumes=True)),
     (expired, False, RESUME, Picture("http://p"), {}, Ask(resumes=True)),
     (expired, False, RESUME, "你好", {"otherwise": RULE}, ByRule(RULE)),
-    (expired, False, RESUME, "你好", {"full": True}, DiskFull()),
+    (expired, False, RESUME, "你好", {"rejection": FULL}, Rejected(FULL)),
     (expired, True, RESUME, "你好", {}, Ask(resumes=True)),
     (expired, True, IGNORE, "你好", {}, Ask()),
     (expired, False, IGNORE, "你好", {}, NotAnswered(NotAnsweredReason.IGNORED)),
@@ -205,7 +210,7 @@ def test_each_message_is_routed_as_the_table_states(
     assert routing.route(history.state, message, policy, at) == expected
     decided = history.do(replace(command, message=message))  # evolve accepts it too
     stranger_unsubscribes = isinstance(content, Unsubscribe) and not history.state.version
-    silent = isinstance(expected, NotAnswered | ByRule | DiskFull) or stranger_unsubscribes
+    silent = isinstance(expected, NotAnswered | ByRule | Rejected) or stranger_unsubscribes
     assert (
         bool([event for event in decided if not isinstance(event, e.SessionClosed)]) is not silent
     )
@@ -213,7 +218,7 @@ def test_each_message_is_routed_as_the_table_states(
 
 def test_a_redelivered_message_joins_the_first_attempt():
     history, at = asked()
-    for changes in ({}, {"always": ALWAYS}, {"full": True}):
+    for changes in ({}, {"always": ALWAYS}, {"rejection": FULL}):
         message = receive("为什么？", "q1", at).message._replace(**changes)
         assert routing.route(history.state, message, Policy(), at) == Repeated(None)
 

@@ -69,6 +69,9 @@ class Transport(StringTransport):
     def abortConnection(self):
         self.disconnecting = self.aborted = True
 
+    def getHandle(self):
+        return None
+
     def pauseProducing(self):
         self.paused = True
 

@@ -26,6 +26,9 @@ class Echo(Resource):
 
 
 class Transport(StringTransport):
+    def getHandle(self):
+        return None
+
     def abortConnection(self):
         self.disconnecting = True
         self.aborted = True

@@ -7,6 +7,7 @@ request from WeChat, and takes a third of the CPU. Everything else is read by tw
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Protocol, cast
@@ -57,6 +58,7 @@ class _Transport(Protocol):
     def pauseProducing(self) -> None: ...
     def resumeProducing(self) -> None: ...
     def abortConnection(self) -> None: ...
+    def getHandle(self) -> object: ...
 
 
 @implementer(IPushProducer)
@@ -135,10 +137,26 @@ class Connection(protocol.Protocol):
         receiver = self._site.receiver(path)
         if receiver is None:
             return False
+        if self._peer_has_gone():
+            # It waited too long in a queue: WeChat has given up on this attempt.
+            self.abort()
+            return True
         self.due = inf
         self._post = post
         receiver.deliver(Original(query, post.body, post.header), self)
         return True
+
+    def _peer_has_gone(self) -> bool:
+        """Return whether the peer has already closed the connection."""
+        handle = self._tcp.getHandle()
+        if not isinstance(handle, socket.socket):
+            return False  # behind TLS there is no telling
+        try:
+            return not handle.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def on_lost(self, lost: Callable[[], None]) -> None:
         """Call `lost` if the peer hangs up before there is a response."""

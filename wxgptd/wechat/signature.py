@@ -11,9 +11,7 @@ import hmac
 import re
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha1
-from typing import NamedTuple, cast
-
-from twisted.web.http import parse_qs
+from typing import NamedTuple
 
 from wxgptd.errors import WxgptError
 
@@ -21,22 +19,7 @@ _TIMESTAMP = re.compile(rb"[0-9]{10}")
 _NONCE = re.compile(rb"[0-9A-Za-z]{1,32}")
 _DIGEST = re.compile(rb"[0-9a-f]{40}")
 
-_ENCODED = re.compile(rb"[%+;]")
-"""Without these, a query is split and nothing else."""
-
 Query = Mapping[bytes, Sequence[bytes]]
-
-
-def parameters(query: bytes) -> Query:
-    """Return the parameters of a URL's query."""
-    if _ENCODED.search(query):
-        return cast("Query", parse_qs(query, 1))
-    result: dict[bytes, list[bytes]] = {}
-    for parameter in query.split(b"&"):
-        name, equals, value = parameter.partition(b"=")
-        if equals:
-            result.setdefault(name, []).append(value)
-    return result
 
 
 class Forged(WxgptError):

@@ -22,7 +22,7 @@ from wxgptd.domain.model.values import AccountName, DeliveryKey, User
 from wxgptd.errors import WxgptError
 from wxgptd.ports.wechat import Conversations, Forward, Ignore, Outcome, Present, Say, Silence
 from wxgptd.untyped import Result
-from wxgptd.wechat import crypto, envelope, signature
+from wxgptd.wechat import crypto, envelope, query, signature
 from wxgptd.wechat.forwarding import BackendReply, Original
 from wxgptd.wechat.signature import Freshness
 
@@ -129,9 +129,9 @@ class Webhook:
         self._credentials = credentials
         self.forward = forward
 
-    def verify(self, query: bytes, agent: str, peer: Peer) -> None:
+    def verify(self, asked: bytes, agent: str, peer: Peer) -> None:
         """Answer WeChat's check of the URL with the echostr, if the signature is valid."""
-        args = signature.parameters(query)
+        args = query.parameters(asked)
         try:
             signature.check(self._credentials.token, args, self._freshness)
             echo = signature.single(args, b"echostr")
@@ -176,7 +176,7 @@ class Webhook:
     def _open(self, original: Original) -> tuple[envelope.Fields, crypto.Key | None, str]:
         """Return the message, the key that it was encrypted with (if any), and its signature."""
         credentials, body = self._credentials, original.body
-        args = signature.parameters(original.query)
+        args = query.parameters(original.query)
         if not credentials.keys:
             signed = signature.check(credentials.token, args, self._freshness)
             fields = envelope.parse(body)

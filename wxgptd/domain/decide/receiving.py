@@ -11,11 +11,11 @@ from wxgptd.domain.intake import routing
 from wxgptd.domain.intake.routing import (
     Ask,
     ByRule,
-    DiskFull,
     Hint,
     Membership,
     NotAnswered,
     Proceed,
+    Rejected,
     Repeated,
 )
 from wxgptd.domain.model import events as e
@@ -56,7 +56,7 @@ def receive(state: UserState, command: c.Receive) -> Events:
                 questions.held_back(command),
                 questions.noticed(command, Notice.EXPIRED_HINT),
             )
-        case NotAnswered() | ByRule() | DiskFull():
+        case NotAnswered() | ByRule() | Rejected():
             answered = ()
         case _:
             assert_never(route)

@@ -49,6 +49,13 @@ HINT_EVERY_S = 3_600.0
 """At most one hint is sent in this period, because the account may have other uses."""
 
 
+class RejectionReason(StrEnum):
+    """Why new work is not accepted."""
+
+    DISK_FULL = "disk full"
+    OVERLOADED = "overloaded"
+
+
 class Message(NamedTuple):
     """A message, and everything known about it except its sender's state.
 
@@ -65,7 +72,7 @@ class Message(NamedTuple):
     always: Rule | None = None
     otherwise: Rule | None = None
     erased: bool = False
-    full: bool = False
+    rejection: RejectionReason | None = None
 
     @property
     def tapped(self) -> bool:
@@ -105,8 +112,10 @@ class ByRule:
 
 
 @dataclass(frozen=True, slots=True)
-class DiskFull:
-    """A fixed reply reports that the disk is full; nothing is recorded."""
+class Rejected:
+    """A fixed reply says that new work is not accepted; nothing is recorded."""
+
+    why: RejectionReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +159,7 @@ class Hint:
     """The session has expired: the message is held back, and a hint explains how to continue."""
 
 
-Route = NotAnswered | ByRule | DiskFull | Repeated | Membership | Command | Proceed | Ask | Hint
+Route = NotAnswered | ByRule | Rejected | Repeated | Membership | Command | Proceed | Ask | Hint
 
 
 def route(state: UserState, message: Message, policy: Policy, at: float) -> Route:
@@ -169,11 +178,13 @@ def route(state: UserState, message: Message, policy: Policy, at: float) -> Rout
             ByRule(message.otherwise) if message.otherwise else NotAnswered(NotAnsweredReason.EVENT)
         )
     decision = _route_conversation(state, message, policy, at)
-    return DiskFull() if message.full and _needs_space(decision) else decision
+    if message.rejection is not None and _is_new_work(decision):
+        return Rejected(message.rejection)
+    return decision
 
 
-def _needs_space(decision: Route) -> bool:
-    """Return whether a route needs space in the log."""
+def _is_new_work(decision: Route) -> bool:
+    """Return whether a route begins something that takes space in the log, and a model's time."""
     match decision:
         case Command(action=phrases.Open() | phrases.Retry() | phrases.Resume()):
             return True

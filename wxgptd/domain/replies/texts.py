@@ -95,6 +95,7 @@ class Texts:
     too_many_tokens: str = "你今天的 AI 额度用完了，请 {when}再来。"
     budget_spent: str = "本公众号今天的 AI 额度用完了，请明天再来。"
     storage_full: str = "抱歉，暂时无法接收新的问题，请稍后再试。"
+    overloaded: str = "现在提问的人太多，没来得及接收这条消息，请过一会儿再发。"
     in_seconds: str = "{count} 秒后"
     in_minutes: str = "{count} 分钟后"
     in_hours: str = "{count} 小时后"

@@ -11,6 +11,7 @@ from math import ceil
 
 from wxgptd.domain.decide.limits import LIMIT_NOTICES
 from wxgptd.domain.decide.offering import IN_LINE, IN_LINE_PUSHED, OPEN, PUSHED
+from wxgptd.domain.intake.routing import RejectionReason
 from wxgptd.domain.model.events import PushStarted
 from wxgptd.domain.model.session import Completed, Failed, Question
 from wxgptd.domain.model.values import FailureReason, Finish, Reply, ReplyKind
@@ -68,9 +69,10 @@ def page_busy(seconds: int, texts: Texts) -> str:
     return _fill(texts.page_busy, seconds=str(seconds))
 
 
-def storage_full(texts: Texts) -> str:
-    """Return the reply that is sent while the disk is full."""
-    return _fill(texts.storage_full)
+def rejection(why: RejectionReason, texts: Texts) -> str:
+    """Return the reply to a message that is not accepted."""
+    full = why is RejectionReason.DISK_FULL
+    return _fill(texts.storage_full if full else texts.overloaded)
 
 
 def elapsed(seconds: str, texts: Texts) -> str:

@@ -14,26 +14,24 @@ from wxgptd.domain.intake import routing
 from wxgptd.domain.intake.routing import (
     Ask,
     ByRule,
-    DiskFull,
     Hint,
     Membership,
     Message,
     NotAnswered,
     Proceed,
+    Rejected,
     Repeated,
     Route,
 )
 from wxgptd.domain.intake.rules import Rule
 from wxgptd.domain.model import reply_window
 from wxgptd.domain.model.reply_window import Settled
-from wxgptd.domain.replies import wording
-from wxgptd.ports.wechat import Ignore, Outcome, Say
+from wxgptd.ports.wechat import Ignore, Outcome
 from wxgptd.service.answers.answer_runner import AnswerRunner
 from wxgptd.service.conversation.attempt import Attempt
 from wxgptd.service.conversation.holding import Holding
 from wxgptd.service.conversation.intake import Intake
 from wxgptd.service.conversation.receiving import Receiving
-from wxgptd.service.conversation.turned_away import TurnedAway
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.settings import Settings
 
@@ -56,23 +54,21 @@ class Attempts:
         self._intake = intake
         self._receiving = receiving
         self._holding = holding
-        self._turned_away = TurnedAway()
 
     def answer(self, attempt: Attempt) -> Deferred[Outcome]:
         """Answer one attempt; see `wxgptd.ports.wechat.Conversations`."""
         self._holding.arrived(attempt)
-        if self._turned_away.knows(attempt.user, attempt.delivery, attempt.at):
-            return succeed(self._storage_full())
+        rejected = self._intake.rejected_before(attempt)
+        if rejected is not None:
+            return succeed(rejected)
         message = self._intake.read(attempt)
         match route := self._intake.route(attempt, message):
             case NotAnswered():
                 return succeed(self._intake.leave(attempt, route))
             case ByRule(rule=rule):
                 return succeed(self._intake.apply(attempt, rule))
-            case DiskFull():
-                # Not recorded, because the disk has no room for it.
-                self._turned_away.note(attempt.user, attempt.delivery, attempt.at)
-                return succeed(self._storage_full())
+            case Rejected(why=why):
+                return succeed(self._intake.reject(attempt, why))
             case Repeated(rule=rule) | Membership(rule=rule):
                 return self._take(attempt, message, rule)
             case Hint():
@@ -113,9 +109,6 @@ class Attempts:
             outcome = self._intake.apply(attempt, rule)
             return self._journal.committed().addCallback(lambda _: outcome)
         return Deferred.fromCoroutine(self._holding.hold(attempt, window))
-
-    def _storage_full(self) -> Outcome:
-        return Say(wording.storage_full(self._settings.texts))
 
     def end(self) -> None:
         """End every held attempt without a response."""

@@ -6,12 +6,12 @@ handles the message; this module supplies the facts that it needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from wxgptd.domain.intake import routing, rules
-from wxgptd.domain.intake.routing import Message, NotAnswered, Route
+from wxgptd.domain.intake.routing import Message, NotAnswered, RejectionReason, Route
 from wxgptd.domain.intake.rules import Backend, Rule
-from wxgptd.ports.wechat import Forward, Ignore, Outcome, Present
+from wxgptd.domain.replies import wording
+from wxgptd.ports.wechat import Forward, Ignore, Outcome, Present, Say
+from wxgptd.service.conversation.admission import Admission
 from wxgptd.service.conversation.attempt import Attempt
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.metrics import Metrics
@@ -21,7 +21,7 @@ from wxgptd.service.state.unanswered import Unanswered
 
 
 class Intake:
-    """Reads and routes messages. `full` returns whether the disk is full."""
+    """Reads and routes messages."""
 
     def __init__(
         self,
@@ -30,14 +30,14 @@ class Intake:
         recently_erased: RecentlyErased,
         unanswered: Unanswered,
         metrics: Metrics,
-        full: Callable[[], bool],
+        admission: Admission,
     ) -> None:
         self._settings = settings
         self._journal = journal
         self._recently_erased = recently_erased
         self._unanswered = unanswered
         self._metrics = metrics
-        self._full = full
+        self._admission = admission
 
     def read(self, attempt: Attempt) -> Message:
         """Return the message with everything known about it, except its sender's state."""
@@ -57,7 +57,7 @@ class Intake:
             always=always,
             otherwise=otherwise,
             erased=self._recently_erased.knows(user, attempt.delivery, attempt.at),
-            full=self._full(),
+            rejection=self._admission.rejection(),
         )
 
     def route(self, attempt: Attempt, message: Message) -> Route:
@@ -70,6 +70,19 @@ class Intake:
         if route.why in routing.UNANSWERED:
             self._unanswered.note(attempt.user.account)
         return Ignore()
+
+    def rejected_before(self, attempt: Attempt) -> Outcome | None:
+        """Return the outcome again if an earlier attempt of the message was rejected."""
+        why = self._admission.rejected_before(attempt)
+        return self._rejected(why) if why is not None else None
+
+    def reject(self, attempt: Attempt, why: RejectionReason) -> Outcome:
+        """Reject a message."""
+        self._admission.note(attempt, why)
+        return self._rejected(why)
+
+    def _rejected(self, why: RejectionReason) -> Outcome:
+        return Say(wording.rejection(why, self._settings.texts))
 
     def apply(self, attempt: Attempt, rule: Rule | None) -> Outcome:
         """Return the outcome that `rule` calls for, or `Ignore` without a rule."""

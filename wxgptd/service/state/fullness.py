@@ -18,6 +18,7 @@ RECENT_S = 300.0
 WHAT = {
     "connections": "connection limit reached: raise [server] max_connections",
     "readers": "reader limit reached: a quarter of [server] max_connections is reserved for WeChat",
+    "load": "more questions than this machine can answer, so some are turned away",
     "link": "one follower's links are used too often, or by too many readers at once",
     "pages": "page rendering limit reached: more pages are requested than can be rendered",
     "answers": "answer limit reached, further questions are queued: see max_running",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from wxgptd import config as cfg
 from wxgptd.pages.render_queue import RenderQueue
 from wxgptd.pages.serving import Pages, Place
 from wxgptd.service import runtime_factory
+from wxgptd.service.conversation.admission import Admission
 from wxgptd.service.conversation.attempts import Attempts
 from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.conversation.holding import Holding
@@ -17,6 +19,7 @@ from wxgptd.service.conversation.receiving import NewIds, Receiving, SharedFacts
 from wxgptd.service.conversation.replying import Replying
 from wxgptd.service.conversation.waiting import Waiting
 from wxgptd.service.lifecycle import Lifecycle
+from wxgptd.service.state.overload import Overload
 from wxgptd.service.wiring.answers import Answers
 from wxgptd.service.wiring.base import Base
 from wxgptd.service.wiring.state import State
@@ -71,7 +74,11 @@ def _conversations(base: Base, state: State, answers: Answers) -> Conversations:
         state.recently_erased,
         state.unanswered,
         base.metrics,
-        environment.store.full,
+        Admission(
+            environment.store.full,
+            Overload(environment.clock).check,
+            partial(base.fullness.note, "load"),
+        ),
     )
     receiving = Receiving(
         SharedFacts(answers.moderation, state.spending, state.recently_erased),
