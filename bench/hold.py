@@ -1,12 +1,14 @@
 """Thousands of questions held at once: is each answered, how late, and at what cost in memory?
 
     python bench/hold.py [--questions 5000] [--model-seconds 6] [--within 5]
+    python bench/hold.py --questions 3000,5000,10000,20000 --within 10
 
 This runs the real daemon, a model server that takes six seconds for each answer, and one user per
 question. The users ask within five seconds, so that all questions are held at once. Each user
 behaves like WeChat, with its real timeouts: a new connection for each attempt, five seconds, then
 the next attempt. A reply's delay is the time from the model's answer to the reply's arrival. The
-model server and WeChat are separate processes on the same machine.
+model server and WeChat are separate processes on the same machine, and need a core of their own:
+with only two, they slow the daemon down. `part, link` are replies in time, but without the answer.
 """
 
 from __future__ import annotations
@@ -19,8 +21,11 @@ import re
 import statistics
 import time
 from multiprocessing.connection import Connection
+from typing import NamedTuple
 
 import support
+
+from wxgptd.domain.replies.texts import Texts
 
 ANSWER = "天空是蓝色的，因为空气把蓝光散射得更多。"
 
@@ -113,14 +118,22 @@ async def users(port: int, count: int, within_s: float, *, opening: bool) -> lis
     return outcomes
 
 
-def main() -> None:
-    """Measure and print the results."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--questions", type=int, default=5_000)
-    parser.add_argument("--model-seconds", type=float, default=6.0)
-    parser.add_argument("--within", type=float, default=5.0)
-    options = parser.parse_args()
-    support.raise_file_limit()
+class Result(NamedTuple):
+    """What became of the questions. Delays are in seconds, memory in bytes for each question."""
+
+    asked: int
+    answered: int
+    linked: int
+    turned_away: int
+    nothing: int
+    model_calls: int
+    p50_s: float
+    p99_s: float
+    memory: float
+
+
+def measured(options: argparse.Namespace, questions: int) -> Result:
+    """Let so many users ask one question each."""
     model_port = support.free_port()
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.Process(
@@ -132,12 +145,12 @@ def main() -> None:
         model=f"http://127.0.0.1:{model_port}/v1",
         extra="[window]\ndeliberate_timeouts_per_5min = 1000000\n",
     ) as daemon:
-        opening_s = options.questions / 400  # slowly: opening sessions is not measured
-        asyncio.run(users(daemon.port, options.questions, opening_s, opening=True))
+        opening_s = questions / 400  # slowly: opening sessions is not measured
+        asyncio.run(users(daemon.port, questions, opening_s, opening=True))
         before = daemon.rss_bytes()
         peak = before
 
-        async def measured() -> list[Outcome]:
+        async def asking() -> list[Outcome]:
             nonlocal peak
 
             async def watch() -> None:
@@ -147,31 +160,54 @@ def main() -> None:
                     peak = max(peak, daemon.rss_bytes())
 
             watching = asyncio.create_task(watch())
-            outcomes = await users(daemon.port, options.questions, options.within, opening=False)
+            outcomes = await users(daemon.port, questions, options.within, opening=False)
             watching.cancel()
             return outcomes
 
-        outcomes = asyncio.run(measured())
+        outcomes = asyncio.run(asking())
     ours.send("stop")
     sent = ours.recv()
     server.join()
     ready_at = dict(sent)
-    answered = [outcome for outcome in outcomes if ANSWER in outcome.reply]
-    delays = sorted(
-        outcome.at - ready_at[number]
-        for number, outcome in enumerate(outcomes)
-        if ANSWER in outcome.reply
+    answered = [n for n, outcome in enumerate(outcomes) if ANSWER in outcome.reply]
+    delays = sorted(outcomes[n].at - ready_at[n] for n in answered) or [0.0]
+    busy = sum(Texts().overloaded in outcome.reply for outcome in outcomes)
+    others = sum(bool(outcome.reply) for outcome in outcomes) - len(answered) - busy
+    return Result(
+        asked=questions,
+        answered=len(answered),
+        linked=others,
+        turned_away=busy,
+        nothing=sum(not outcome.reply for outcome in outcomes),
+        model_calls=len(sent),
+        p50_s=statistics.median(delays),
+        p99_s=delays[int(len(delays) * 0.99) - 1],
+        memory=(peak - before) / questions,
     )
-    by_attempt = {n: sum(outcome.attempts == n for outcome in answered) for n in (1, 2, 3)}
-    print(f"questions {options.questions}, model calls {len(sent)}")
+
+
+def main() -> None:
+    """Measure and print the results."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--questions", default="5000", help="how many, or several numbers: 3000,5000"
+    )
+    parser.add_argument("--model-seconds", type=float, default=6.0)
+    parser.add_argument("--within", type=float, default=5.0)
+    options = parser.parse_args()
+    support.raise_file_limit()
     print(
-        f"answered {len(answered)}, by attempt {by_attempt}, lost {len(outcomes) - len(answered)}"
+        f"within {options.within:g} s, the model answering after {options.model_seconds:g} s\n"
+        f"{'asked':>7}{'answered':>10}{'part, link':>12}{'turned away':>13}{'no reply':>10}"
+        f"{'p50 s':>8}{'p99 s':>8}{'KiB each':>10}"
     )
-    if delays:
-        p99 = delays[int(len(delays) * 0.99) - 1]
-        print(f"delay after the model: median {statistics.median(delays):.2f} s, p99 {p99:.2f} s")
-    per = (peak - before) / options.questions
-    print(f"memory: {per / 1024:.1f} KiB per held question ({peak / 2**20:.0f} MiB in total)")
+    for questions in map(int, options.questions.split(",")):
+        row = measured(options, questions)
+        print(
+            f"{row.asked:>7}{row.answered:>10}{row.linked:>12}{row.turned_away:>13}"
+            f"{row.nothing:>10}{row.p50_s:>8.2f}{row.p99_s:>8.2f}{row.memory / 1024:>10.1f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -162,15 +162,16 @@ def text_request(
     path: str = "/wx/main",
     keep_alive: bool = False,
     key: crypto.Key | None = None,
-    sent_at: int = 1_700_000_000,
+    sent_at: int = 0,
     xml: str = "",
 ) -> tuple[bytes, bytes]:
     """Return the head and body of a signed request; its nonce is the message's number.
 
-    `xml` is the message if it is not a text message.
+    It was sent now, unless `sent_at` (seconds since the epoch) says otherwise: a message that seems
+    late is answered early. `xml` is the message if it is not a text message.
     """
     timestamp, nonce = "1700000000", str(number)
-    body = xml or text_xml(user, number, text, sent_at)
+    body = xml or text_xml(user, number, text, sent_at or int(time.time()))
     query = (
         f"signature={signature.sign(TOKEN, timestamp, nonce)}&timestamp={timestamp}&nonce={nonce}"
     )

@@ -25,6 +25,11 @@ from wxgptd.untyped import Reactor, Wrapped
 log = Logger(namespace="wxgptd")
 
 
+BACKLOG = 1024
+"""How many connections the kernel may queue. With Twisted's 50 it would drop those of a burst, and
+a second passes before a client tries again."""
+
+
 class ListenFailed(WxgptError):
     """the daemon cannot listen"""
 
@@ -41,8 +46,11 @@ def endpoint(reactor: Reactor, key: str, described: str) -> IStreamServerEndpoin
     Raises:
         NoEndpoint: it does not describe one.
     """
+    queues = described.startswith(("tcp:", "tcp6:", "ssl:")) and ":backlog=" not in described
     try:
-        server: IStreamServerEndpoint = serverFromString(reactor, described)
+        server: IStreamServerEndpoint = serverFromString(
+            reactor, f"{described}:backlog={BACKLOG}" if queues else described
+        )
         return server
     except Exception as error:  # noqa: BLE001 (endpoint plugins can raise anything)
         why = " ".join(str(error).split()) or type(error).__name__

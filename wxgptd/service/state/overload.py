@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorTime
 
-MAX_TURN_S = 0.1
+MAX_TURN_S = 0.2
 """With longer turns there is a queue."""
 
 PERSISTS_S = 0.5
