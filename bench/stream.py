@@ -56,11 +56,11 @@ from wxgptd.domain.prompt.context import Message
 from wxgptd.llm.client import Model
 from wxgptd.llm.server import Server
 from wxgptd.llm.probing import Endpoint
-from wxgptd.outbound.client import http_client
+from wxgptd.outbound.model_client import ModelClient
 from wxgptd.ports.models import Completion, Prompt
 async def main(reactor):
     server = Server("a", sys.argv[1], "m", 60.0, 30.0, 120.0, {"max_tokens": 100}, {})
-    model = Model(server, http_client(reactor), reactor, Endpoint(server.url, reactor))
+    model = Model(server, ModelClient(reactor), reactor, Endpoint(server.url, reactor))
     prompt = Prompt(messages=[Message("user", "?")])
     began = time.process_time()
     answers = await gatherResults([model.ask(prompt, lambda _: None) for _ in range(int(sys.argv[2]))])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import random
 
 import pytest
 
@@ -92,3 +94,46 @@ def test_data_that_is_not_a_chunk_is_rejected(data):
 def test_an_error_inside_a_stream_is_not_a_chunk():
     assert isinstance(wire.parse_chunk('{"error": {"message": "x"}}'), ModelError)
     assert isinstance(wire.parse_chunk('{"code": 20012, "message": "x"}'), ModelError)
+
+
+def mutated(source: random.Random) -> object:
+    """Return a chunk as most servers send it, with up to three things that some send."""
+    values = [
+        None, "", "text", "null", "stop", 0, 1, "0", True, [], {}, ["a"], {"a": 1}, {"message": "no"},
+        {"content": "x"}, [{"type": "text", "text": "y"}], [{"index": 0, "delta": {"content": "z"}}],
+        {"completion_tokens": 3}, {"code": 1, "message": "no"},
+    ]  # fmt: skip
+    chunk: dict = {
+        "id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m",
+        "choices": [{"index": 0, "delta": {"content": "天空"}, "finish_reason": None}],
+    }  # fmt: skip
+    choice, names = chunk["choices"][0], {
+        0: ["usage", "model", "error", "errors", "code", "message", "base_resp", "choices", "errmsg",
+            "system_fingerprint", "object", "prompt_eval_count", "done", "status", "type"],
+        1: ["index", "delta", "message", "finish_reason", "finishReason", "text", "logprobs", "error", "usage"],
+        2: ["role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls", "images", "audio"],
+    }  # fmt: skip
+    for _ in range(source.randrange(4)):
+        level = source.randrange(3)
+        place = (chunk, choice, choice["delta"])[level]
+        if isinstance(place, dict):
+            name = source.choice(names[level])
+            if source.random() < 0.2:
+                place.pop(name, None)
+            else:
+                place[name] = copy.deepcopy(source.choice(values))
+        if not isinstance(choice.get("delta"), dict):
+            break
+    return source.choice([chunk, chunk, chunk, [chunk]])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_shortcut_for_usual_chunks_changes_nothing(seed, monkeypatch):
+    source = random.Random(seed)
+    data = [json.dumps(mutated(source), ensure_ascii=False) for _ in range(500)]
+    quick = [wire.parse_chunk(one) for one in data]
+    taken = sum(wire._usual_chunk(json.loads(one)) is not None for one in data)
+    assert taken > 50
+    monkeypatch.setattr(wire, "_usual_chunk", lambda parsed: None)
+    for one, chunk in zip(data, quick, strict=True):
+        assert chunk == wire.parse_chunk(one), one

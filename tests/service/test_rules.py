@@ -275,7 +275,7 @@ from wxgptd.outbound.client import http_client
 from wxgptd.wechat.forwarding import Forwarder, Original
 async def main(reactor):
     forwarder = Forwarder(http_client(reactor), reactor, 5.0, lambda took_s, answered: None)
-    original = Original(b"a=1", b"<xml/>", b"text/xml", b"Mozilla/4.0")
+    original = Original(b"a=1", b"<xml/>", {}.get)
     print(await forwarder.forward(sys.argv[1], original, reactor.seconds()))
 task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 """

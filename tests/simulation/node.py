@@ -185,7 +185,7 @@ class Node:
                 wall=lambda: self.wall() + self.clock_offset,
                 store=_RecordingStore(store, self),
                 http=self._model_http,
-                http_through=lambda proxy: self._model_http,
+                model_http=lambda proxy: self._model_http,
                 threads=Threads(hub.run, hub.run, hub.run, lambda: 0.0),
                 max_running=10_000,
                 link_key=b"k" * 32,

@@ -149,7 +149,7 @@ class Story:
                 wall=lambda: self.wall() + self.clock_offset,
                 store=self._handle,
                 http=self._model_http,
-                http_through=self.through_proxy,
+                model_http=lambda proxy: self.through_proxy(proxy) if proxy else self._model_http,
                 threads=Threads(self._in_thread, self._in_thread, self._in_thread),
                 max_running=self.max_running,
                 link_key=LINK_KEY,

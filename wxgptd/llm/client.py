@@ -34,7 +34,7 @@ from wxgptd.llm.parameters import Parameters
 from wxgptd.llm.probing import Endpoint
 from wxgptd.llm.retry_after import retry_after
 from wxgptd.llm.server import Server
-from wxgptd.outbound.client import HttpClient
+from wxgptd.outbound.client import PostingClient
 from wxgptd.outbound.reading import Excerpt, cause_of, reason_of, was_cancelled
 from wxgptd.ports.models import Completion, ModelFailure, Prompt, ignore
 
@@ -62,7 +62,7 @@ class Model:
     def __init__(
         self,
         server: Server,
-        http: HttpClient,
+        http: PostingClient,
         clock: IReactorTime,
         endpoint: Endpoint,
         jitter: Callable[[], float] = random.random,

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit, urlunsplit
 
 from wxgptd.domain.prompt.context import Message
@@ -75,6 +76,7 @@ class Chunk:
     elsewhere: str = ""
 
 
+_DECODER = json.JSONDecoder(strict=False)
 _OBJECT_BEGINS = re.compile(r'\s*\{\s*"')
 
 
@@ -99,10 +101,13 @@ def parse_chunk(data: str, asked: str = "") -> Chunk | ModelError:
         InvalidChunk: `data` is not JSON, or not an object.
     """
     try:
-        parsed = json.loads(data, strict=False)
+        parsed = _DECODER.decode(data)
     except (ValueError, RecursionError):
         damaged = _OBJECT_BEGINS.match(data) is not None
         raise InvalidChunk("not JSON", data, is_damaged=damaged) from None
+    usual = _usual_chunk(parsed)
+    if usual is not None:
+        return usual
     if isinstance(parsed, list) and len(parsed) == 1:
         parsed = parsed[0]
     if not isinstance(parsed, dict):
@@ -129,12 +134,51 @@ def parse_chunk(data: str, asked: str = "") -> Chunk | ModelError:
         finish=_finish(choice) or (_native_finish(parsed) if is_native else ""),
         prompt_tokens=_count(usage, "prompt_tokens") or _count(parsed, "prompt_eval_count"),
         completion_tokens=_count(usage, "completion_tokens") or _count(parsed, "eval_count"),
-        model=printable(model)[:100] if isinstance(model, str) else "",
+        model=_printable_name(model) if isinstance(model, str) else "",
         is_total=is_total,
         has_usage=any(_count(usage, name) for name in ("completion_tokens", "total_tokens")),
         is_whole=is_total or (is_native and parsed.get("done") is True),
         elsewhere=_non_text(place),
     )
+
+
+_USUAL_FIELDS = frozenset(
+    {"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier", "usage"}
+)
+_USUAL_CHOICE_FIELDS = frozenset({"index", "delta", "finish_reason", "logprobs"})
+_USUAL_DELTA_FIELDS = frozenset({"role", "content"})
+
+
+def _usual_chunk(parsed: object) -> Chunk | None:
+    """Return the contents of a chunk that has a piece of text and nothing unusual.
+
+    Nearly all are like that, and for them `parse_chunk` need not look for anything else.
+    """
+    if type(parsed) is not dict or not parsed.keys() <= _USUAL_FIELDS or parsed.get("usage"):
+        return None
+    choices, model = parsed.get("choices"), parsed.get("model", "")
+    if type(choices) is not list or len(choices) != 1 or type(model) is not str:
+        return None
+    choice = choices[0]
+    if (
+        type(choice) is not dict
+        or not choice.keys() <= _USUAL_CHOICE_FIELDS
+        or choice.get("index", 0) != 0
+        or choice.get("finish_reason") is not None
+    ):
+        return None
+    delta = choice.get("delta")
+    if type(delta) is not dict or not delta.keys() <= _USUAL_DELTA_FIELDS:
+        return None
+    text = delta.get("content")
+    if type(text) is not str:
+        return None
+    return Chunk(text=text, model=_printable_name(model))
+
+
+@lru_cache(maxsize=64)
+def _printable_name(model: str) -> str:
+    return printable(model)[:100]
 
 
 def _is_native(parsed: Mapping[str, object]) -> bool:

@@ -26,6 +26,11 @@ class _Address(EncodedURL):
         return with_any_host
 
 
+def ascii_url(url: str) -> bytes:
+    """Return `url` in ASCII."""
+    return _Address.from_text(url).to_uri().to_text().encode("ascii")
+
+
 class Client(HTTPClient):
     """treq's client, which accepts such URLs as well."""
 

@@ -1,6 +1,4 @@
-"""The HTTP client for all outgoing requests: no redirects, everything bounded.
-
-The only requests that are made again are those lost with a kept connection (`kept`).
+"""The HTTP client for most outgoing requests: no redirects, no retries, everything bounded.
 
 treq decompresses bodies in one go, whether or not compression was requested. So an encoded response
 passes through `inflating` before it reaches treq.
@@ -19,19 +17,22 @@ from zope.interface import implementer
 from wxgptd.outbound.addresses import Client
 from wxgptd.outbound.heads import Direct
 from wxgptd.outbound.inflating import inflated
-from wxgptd.outbound.kept import KeptConnections
 from wxgptd.outbound.proxy import HttpProxyAgent
 from wxgptd.untyped import Reactor
 
 CONNECT_TIMEOUT_S = 10.0
 
 
-class HttpClient(Protocol):
+class PostingClient(Protocol):
+    """Makes POST requests."""
+
+    def post(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401 (treq's)
+
+
+class HttpClient(PostingClient, Protocol):
     """treq's HTTPClient, or a stand-in for it."""
 
     def get(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401 (treq's)
-
-    def post(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401 (treq's)
 
 
 @implementer(IAgent)
@@ -61,30 +62,16 @@ class IdentityAgent:
         return response.addCallback(inflated)
 
 
-class _Keeping(Client):
-    """treq's client, on kept connections."""
-
-    def __init__(self, agent: IAgent, pool: KeptConnections) -> None:
-        super().__init__(agent)
-        self._pool = pool
-
-    def request(self, method, url, **kwargs):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-        """Make a request; see treq's HTTPClient."""
-        ask = super().request
-        return self._pool.ask(lambda: ask(method, url, **kwargs))
-
-
 def http_client(reactor: Reactor, proxy: str = "") -> HttpClient:
-    """Return the client for all outgoing requests.
+    """Return the client for all outgoing requests but direct ones to models (`model_client`).
 
-    Direct connections are kept for further requests. If `proxy` is set
-    (`http://[user:password@]host:port`), every request goes through it, on a new connection.
+    If `proxy` is set (`http://[user:password@]host:port`), every request goes through it.
     """
-    if not proxy:
-        kept = KeptConnections(reactor)
-        direct = Agent.usingEndpointFactory(reactor, Direct(reactor, CONNECT_TIMEOUT_S), kept)
-        return cast("HttpClient", _Keeping(IdentityAgent(direct), kept))
     pool = HTTPConnectionPool(reactor, persistent=False)
     pool.retryAutomatically = False  # only our own code retries requests
-    agent = HttpProxyAgent(reactor, proxy, pool=pool, timeout_s=CONNECT_TIMEOUT_S)
+    agent: IAgent = (
+        HttpProxyAgent(reactor, proxy, pool=pool, timeout_s=CONNECT_TIMEOUT_S)
+        if proxy
+        else Agent.usingEndpointFactory(reactor, Direct(reactor, CONNECT_TIMEOUT_S), pool)
+    )
     return cast("HttpClient", Client(IdentityAgent(agent)))

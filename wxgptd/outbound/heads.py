@@ -20,7 +20,6 @@ from wxgptd.untyped import Reactor, Result, Wrapped
 MAX_HEAD_BYTES = 64 * 1024
 
 _END = b"\r\n\r\n"
-_METHODS = b"GET ", b"POST ", b"HEAD "
 
 
 class _BoundedHead(ProtocolWrapper):
@@ -30,19 +29,6 @@ class _BoundedHead(ProtocolWrapper):
         super().__init__(factory, wrapped)
         self._head: bytearray | None = bytearray()
         self._size = 0
-
-    def write(self, data: bytes) -> None:
-        self._expect_head(data)
-        super().write(data)
-
-    def writeSequence(self, data: list[bytes]) -> None:
-        self._expect_head(data[0] if data else b"")
-        super().writeSequence(data)
-
-    def _expect_head(self, data: bytes) -> None:
-        """Count again if a request begins, on a connection that was kept for it."""
-        if self._head is None and data.startswith(_METHODS):
-            self._head, self._size = bytearray(), 0
 
     def dataReceived(self, data: bytes) -> None:
         if self._head is not None:

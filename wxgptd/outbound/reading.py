@@ -46,6 +46,7 @@ class BodyReader(BytesProtocol):
         self._clock = clock
         self._first_timeout_s = self.idle_timeout_s = idle_timeout_s
         self._idle: IDelayedCall | None = None
+        self._rings_at = self._silent_at = 0.0
         self.ended = False
 
     def connectionMade(self) -> None:
@@ -57,15 +58,27 @@ class BodyReader(BytesProtocol):
             self.wait(self.idle_timeout_s)
 
     def wait(self, seconds: float) -> None:
-        """Call `silent` in `seconds`, unless data arrives first."""
-        idle = self._idle
-        if idle is not None and idle.active():
-            if idle.getTime() <= self._clock.seconds() + seconds:
-                idle.reset(seconds)
+        """Call `silent` in `seconds`, unless data arrives first.
+
+        A timer that would ring too early is left alone until it does: data arrives far more often.
+        """
+        self._silent_at = self._clock.seconds() + seconds
+        if self._idle is not None and self._idle.active():
+            if self._rings_at <= self._silent_at:
                 return
-            # Twisted can only move a call to an earlier time by searching all pending calls.
-            idle.cancel()
-        self._idle = self._clock.callLater(seconds, self.silent)
+            self._idle.cancel()
+        self._set_timer(seconds)
+
+    def _set_timer(self, seconds: float) -> None:
+        self._rings_at = self._clock.seconds() + seconds
+        self._idle = self._clock.callLater(seconds, self._ring)
+
+    def _ring(self) -> None:
+        left_s = self._silent_at - self._clock.seconds()
+        if left_s > 0:
+            self._set_timer(left_s)
+        else:
+            self.silent()
 
     def silent(self) -> None:
         """Handle an idle timeout."""

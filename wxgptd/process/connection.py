@@ -150,7 +150,7 @@ class Connection(protocol.Protocol):
         """Return whether the peer has already closed the connection."""
         handle = self._tcp.getHandle()
         if not isinstance(handle, socket.socket):
-            return False  # behind TLS there is no telling
+            return False  # with TLS there is no telling
         try:
             return not handle.recv(1, socket.MSG_PEEK)
         except BlockingIOError:

@@ -32,6 +32,7 @@ from wxgptd.eventlog.store import LogStore, StoreListener, StoreUnavailable, Tur
 from wxgptd.eventlog.system import System
 from wxgptd.eventlog.writer import SegmentBounds
 from wxgptd.outbound.client import http_client
+from wxgptd.outbound.model_client import model_clients
 from wxgptd.outbound.names import Names
 from wxgptd.ports.record import Loaded
 from wxgptd.ports.threads import Threads
@@ -204,7 +205,7 @@ class _Process:
                 wall=time.time,
                 store=store,
                 http=http_client(reactor),
-                http_through=partial(http_client, reactor),
+                model_http=model_clients(reactor),
                 threads=threads,
                 max_running=connections_possible(),
                 link_key=link_key(server.state_dir),

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from wxgptd.config import Config
 from wxgptd.errors import WxgptError
-from wxgptd.outbound.client import HttpClient
+from wxgptd.outbound.client import HttpClient, PostingClient
 from wxgptd.ports.keys import ShortLivedKeys
 from wxgptd.ports.store import EventStore
 from wxgptd.ports.threads import Threads
@@ -18,13 +18,17 @@ from wxgptd.ports.threads import Threads
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What the service needs from outside."""
+    """What the service needs from outside.
+
+    `model_http` returns the client for calls to models through a proxy, or without one if that
+    is empty; `http` makes all other requests.
+    """
 
     clock: IReactorTime
     wall: Callable[[], float]
     store: EventStore
     http: HttpClient
-    http_through: Callable[[str], HttpClient]
+    model_http: Callable[[str], PostingClient]
     threads: Threads
     max_running: int
     link_key: bytes

@@ -109,7 +109,7 @@ class RuntimeFactory:
         if cached is None or cached[0] != (server, proxy):
             model = Model(
                 server,
-                environment.http_through(proxy) if proxy else environment.http,
+                environment.model_http(proxy),
                 environment.clock,
                 self._endpoints.of(server.url, assistant.api_key.reveal()),
             )
