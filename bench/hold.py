@@ -18,8 +18,12 @@ import asyncio
 import json
 import multiprocessing
 import re
+import select
+import socket
 import statistics
 import time
+from collections import deque
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
@@ -68,54 +72,109 @@ def run_model(port: int, at_s: float, control: Connection) -> None:
 
 
 class Outcome:
-    """One user's reply, and when it arrived."""
+    """What became of one message: the reply, when it arrived, and at which attempt."""
+
+    __slots__ = ("at", "attempts", "reply")
 
     def __init__(self) -> None:
-        self.attempts = 0
         self.reply = ""
         self.at = 0.0
+        self.attempts = 0
 
 
-async def exchange(port: int, head: bytes, body: bytes) -> bytes:
-    """Make one attempt on a new connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(head + body)
-        return await reader.read(65_536)
-    finally:
-        writer.close()
+PATIENCE_S = 5.0
 
 
-async def ask(port: int, user: str, number: int, outcome: Outcome) -> None:
-    """Deliver one message the way WeChat does."""
-    text = f"为什么天是蓝的？编号{number}"
-    head, body = support.text_request(user, 10_000_000 + number, text, port)
-    for attempt in (1, 2, 3):
-        outcome.attempts = attempt
+class WeChat:
+    """Delivers messages the way WeChat does: a new connection for each attempt, five seconds each.
+
+    One loop over nonblocking sockets, because asyncio would need a core for what a few thousand
+    users ask.
+    """
+
+    def __init__(self, port: int, attempts: int = 3) -> None:
+        self._address = "127.0.0.1", port
+        self._attempts = attempts
+        self._poll = select.epoll()
+        self._open: dict[int, tuple[socket.socket, int, list[bytes]]] = {}
+        self._deadlines: deque[tuple[float, int, socket.socket]] = deque()
+        self._requests: list[bytes] = []
+        self.outcomes: list[Outcome] = []
+
+    def deliver(
+        self, requests: list[bytes], within_s: float, meanwhile: Callable[[], None]
+    ) -> None:
+        """Deliver `requests`, evenly spread over `within_s` seconds; return when all have ended.
+
+        `meanwhile` is called twice a second.
+        """
+        self._requests = requests
+        self.outcomes = [Outcome() for _ in requests]
+        began, sent, looked = time.monotonic(), 0, 0.0
+        while sent < len(requests) or self._open:
+            now = time.monotonic()
+            while sent < len(requests) and now >= began + within_s * sent / len(requests):
+                self._begin(sent)
+                sent += 1
+            while self._deadlines and self._deadlines[0][0] <= now:
+                _, number, given_up = self._deadlines.popleft()
+                if self._open.get(given_up.fileno(), (None,))[0] is given_up:
+                    self._end(given_up, number, "")
+            if now - looked >= 0.5:
+                looked = now
+                meanwhile()
+            for descriptor, _ in self._poll.poll(0.002):
+                self._read(descriptor)
+
+    def _begin(self, number: int) -> None:
+        self.outcomes[number].attempts += 1
+        connection = socket.socket()
+        connection.setblocking(False)
+        connection.connect_ex(self._address)
+        self._poll.register(connection, select.EPOLLOUT)
+        self._open[connection.fileno()] = connection, number, []
+        self._deadlines.append((time.monotonic() + PATIENCE_S, number, connection))
+
+    def _read(self, descriptor: int) -> None:
+        connection, number, received = self._open[descriptor]
         try:
-            reply = await asyncio.wait_for(exchange(port, head, body), timeout=5.0)
-        except (TimeoutError, ConnectionError):
-            continue
-        if b"<Content>" in reply:
-            outcome.at = time.monotonic()
-            outcome.reply = reply.decode()
+            if not received:
+                connection.send(self._requests[number])
+                received.append(b"")
+                self._poll.modify(descriptor, select.EPOLLIN)
+                return
+            data = connection.recv(65_536)
+        except BlockingIOError:
             return
-
-
-async def users(port: int, count: int, within_s: float, *, opening: bool) -> list[Outcome]:
-    """Let `count` users open a session, or ask, evenly spread over `within_s` seconds."""
-    outcomes = [Outcome() for _ in range(count)]
-
-    async def user(number: int) -> None:
-        await asyncio.sleep(within_s * number / count)
-        if opening:
-            head, body = support.text_request(f"oUser{number:07d}", number, "/chatgpt", port)
-            await exchange(port, head, body)
+        except OSError:
+            data = b""
+        if data:
+            received.append(data)
         else:
-            await ask(port, f"oUser{number:07d}", number, outcomes[number])
+            self._end(connection, number, b"".join(received).decode("utf-8", "replace"))
 
-    await asyncio.gather(*(user(number) for number in range(count)))
-    return outcomes
+    def _end(self, connection: socket.socket, number: int, reply: str) -> None:
+        del self._open[connection.fileno()]
+        connection.close()
+        outcome = self.outcomes[number]
+        if "<Content>" in reply:
+            outcome.at, outcome.reply = time.monotonic(), reply
+        elif outcome.attempts < self._attempts:
+            self._begin(number)
+
+
+def requests(port: int, count: int, within_s: float, *, opening: bool) -> list[bytes]:
+    """Return what `count` users send, within so many seconds, to open a session or to ask."""
+    made, now = [], time.time()
+    for number in range(count):
+        text = "/chatgpt" if opening else f"为什么天是蓝的？编号{number}"
+        offset = 0 if opening else 10_000_000
+        sent_at = int(now + within_s * number / count)
+        head, body = support.text_request(
+            f"oUser{number:07d}", offset + number, text, port, sent_at=sent_at
+        )
+        made.append(head + body)
+    return made
 
 
 class Result(NamedTuple):
@@ -132,6 +191,10 @@ class Result(NamedTuple):
     memory: float
 
 
+def idle() -> None:
+    """Do nothing."""
+
+
 def measured(options: argparse.Namespace, questions: int) -> Result:
     """Let so many users ask one question each."""
     model_port = support.free_port()
@@ -145,26 +208,19 @@ def measured(options: argparse.Namespace, questions: int) -> Result:
         model=f"http://127.0.0.1:{model_port}/v1",
         extra="[window]\ndeliberate_timeouts_per_5min = 1000000\n",
     ) as daemon:
-        opening_s = questions / 400  # slowly: opening sessions is not measured
-        asyncio.run(users(daemon.port, questions, opening_s, opening=True))
+        opening = WeChat(daemon.port)
+        # Slowly: opening sessions is not measured.
+        opening_s = questions / 400
+        opening.deliver(requests(daemon.port, questions, opening_s, opening=True), opening_s, idle)
         before = daemon.rss_bytes()
-        peak = before
-
-        async def asking() -> list[Outcome]:
-            nonlocal peak
-
-            async def watch() -> None:
-                nonlocal peak
-                while True:
-                    await asyncio.sleep(0.5)
-                    peak = max(peak, daemon.rss_bytes())
-
-            watching = asyncio.create_task(watch())
-            outcomes = await users(daemon.port, questions, options.within, opening=False)
-            watching.cancel()
-            return outcomes
-
-        outcomes = asyncio.run(asking())
+        peaks = [before]
+        asking = WeChat(daemon.port)
+        asking.deliver(
+            requests(daemon.port, questions, options.within, opening=False),
+            options.within,
+            lambda: peaks.append(daemon.rss_bytes()),
+        )
+        outcomes = asking.outcomes
     ours.send("stop")
     sent = ours.recv()
     server.join()
@@ -182,7 +238,7 @@ def measured(options: argparse.Namespace, questions: int) -> Result:
         model_calls=len(sent),
         p50_s=statistics.median(delays),
         p99_s=delays[int(len(delays) * 0.99) - 1],
-        memory=(peak - before) / questions,
+        memory=(max(peaks) - before) / questions,
     )
 
 

@@ -7,10 +7,10 @@ import pytest
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgpt.wechat import messages
-from wxgptd.service.state.overload import MAX_TURN_S, PERSISTS_S, Overload
+from wxgptd.service.state.overload import AGAIN_S, BURST_S, RECENT_S, Overload
 
 BUSY = configuration().texts.overloaded
-LONG_S = 2 * MAX_TURN_S
+TURN_S = 0.05
 
 
 class Reactor:
@@ -32,69 +32,84 @@ class Reactor:
         for call in calls:
             call()
 
-    def advance(self, seconds):
-        self.turn()
-        self.now += seconds
-        self.turn()
-
-
-def turn(clock: Reactor, overload: Overload, *messages_after_s: float) -> list[bool]:
-    """Let messages arrive in one turn, each after so many seconds of work; return what is found."""
-    found = []
-    for after_s in messages_after_s:
-        clock.now += after_s
-        found.append(overload.check())
-    clock.turn()
-    return found
-
 
 @pytest.fixture
-def clock():
+def reactor():
     return Reactor()
 
 
 @pytest.fixture
-def overload(clock):
-    return Overload(clock)
+def overload(reactor):
+    return Overload(reactor)
 
 
-def test_short_turns_are_no_overload(clock, overload):
-    for _ in range(1_000):
-        assert turn(clock, overload, 0, 0.9 * MAX_TURN_S) == [False, False]
+def busy(reactor: Reactor, overload: Overload, seconds: float) -> list[bool]:
+    """Let a message arrive in each turn, all of which take long; return what is found."""
+    found = []
+    for _ in range(round(seconds / TURN_S)):
+        found.append(overload.check())
+        reactor.now += TURN_S
+        reactor.turn()
+    return found
 
 
-def test_a_burst_is_no_overload(clock, overload):
-    assert turn(clock, overload, 0, LONG_S) == [False, False]
-    assert turn(clock, overload, 0.01) == [False]
-    clock.advance(PERSISTS_S)
-    assert turn(clock, overload, 0, LONG_S) == [False, False]
+def idle(reactor: Reactor) -> None:
+    """Let a turn find nothing to do."""
+    reactor.turn()
+    reactor.turn()
 
 
-def test_a_queue_that_persists_is(clock, overload):
-    turns = round(PERSISTS_S / LONG_S) + 1
-    found = [turn(clock, overload, 0, LONG_S)[-1] for _ in range(turns)]
-    assert found[0] is False
-    assert found[-1] is True
-    assert turn(clock, overload, 0, 0.01) == [True, True], "until a turn has been short"
-    assert turn(clock, overload, 0.01) == [False]
+def test_a_burst_is_no_overload(reactor, overload):
+    for _ in range(5):
+        assert not any(busy(reactor, overload, BURST_S))
+        idle(reactor)
 
 
-def test_so_is_a_queue_within_one_turn(clock, overload):
-    assert turn(clock, overload, 0, PERSISTS_S, 0.1)[1:] == [False, True]
+def test_a_queue_that_persists_is(reactor, overload):
+    found = busy(reactor, overload, BURST_S + 1)
+    assert not any(found[: round(BURST_S / TURN_S)])
+    assert all(found[round(BURST_S / TURN_S) + 1 :])
 
 
-def test_overload_ends_although_no_message_arrives(clock, overload):
-    for _ in range(round(PERSISTS_S / LONG_S) + 1):
-        turn(clock, overload, 0, LONG_S)
-    clock.advance(0.01)
-    clock.advance(60)
-    assert turn(clock, overload, 0) == [False]
+def test_it_is_over_with_the_first_idle_turn(reactor, overload):
+    busy(reactor, overload, BURST_S + 1)
+    idle(reactor)
+    assert overload.check() is False
 
 
-def test_an_idle_process_is_not_woken(clock, overload):
-    turn(clock, overload, 0)
-    clock.turn()
-    assert clock.calls == []
+def test_a_queue_that_comes_back_soon_is_noticed_sooner(reactor, overload):
+    busy(reactor, overload, BURST_S + 1)
+    idle(reactor)
+    found = busy(reactor, overload, AGAIN_S + 1)
+    assert found.index(True) == round(AGAIN_S / TURN_S) + 1
+    idle(reactor)
+    reactor.now += RECENT_S
+    assert not any(busy(reactor, overload, BURST_S))
+
+
+def test_one_long_turn_counts_like_many(reactor, overload):
+    overload.check()
+    reactor.now += BURST_S
+    assert overload.check() is False
+    reactor.now += 0.1
+    assert overload.check() is True
+
+
+def test_overload_ends_although_no_message_arrives(reactor, overload):
+    busy(reactor, overload, BURST_S + 1)
+    for _ in range(100):
+        idle(reactor)
+        reactor.now += 1.0
+    assert overload.check() is False
+
+
+def test_an_idle_process_is_not_woken(reactor, overload):
+    overload.check()
+    reactor.now += 0.01
+    reactor.turn()
+    assert reactor.calls, "the next turn may be busy as well"
+    idle(reactor)
+    assert reactor.calls == []
 
 
 def overloaded() -> Story:
@@ -103,7 +118,7 @@ def overloaded() -> Story:
     story.open(user="bob")
     story.clock.rightNow += 0.001
     story.send("一？", user="bob", advance=False)
-    story.clock.rightNow += PERSISTS_S + MAX_TURN_S
+    story.clock.rightNow += BURST_S + 0.1
     return story
 
 

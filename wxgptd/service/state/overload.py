@@ -2,51 +2,58 @@
 
 A question costs far more than the sentence that turns it away. Once work queues up, every message
 waits, WeChat gives up on it and sends it again, and soon only messages that have already failed are
-worked on. So new questions are turned away as soon as a queue *persists*: a short burst is none
-(K. Nichols and V. Jacobson, "Controlling Queue Delay", 2012).
+worked on. So new questions are turned away when a queue *persists*. A burst is no such queue; after
+an overload, the next one is noticed sooner (as in "Controlling Queue Delay", K. Nichols and
+V. Jacobson, 2012).
 
-Twisted offers no view of its queue, but a reactor's turn takes as long as its work: a message that
-is read late in a long turn has waited for what came before it.
+The queue itself is out of sight, in the kernel and in the connections that it has not accepted. But
+as long as there is one, each of the reactor's turns finds something to do.
 """
 
 from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorTime
 
-MAX_TURN_S = 0.2
-"""With longer turns there is a queue."""
+IDLE_TURN_S = 0.001
+"""A turn that takes no longer found next to nothing to do."""
 
-PERSISTS_S = 0.5
-"""A queue that was there for this long does not go away by itself."""
+BURST_S = 3.0
+"""A queue that was there for so long is no burst."""
+
+AGAIN_S = 1.0
+"""The same within `RECENT_S` of an overload."""
+
+RECENT_S = 10.0
 
 
 class Overload:
-    """Measures the reactor's turns in which messages arrive, and those that follow a long one."""
+    """Watches the reactor's turns, from a message's arrival until one of them is idle."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._turn_began = 0.0
-        self._measures = False
-        self._queued_since: float | None = None
+        self._busy_since: float | None = None
+        self._overloaded_at = float("-inf")
 
     def check(self) -> bool:
         """Return whether the message that has just arrived should be turned away."""
         now = self._clock.seconds()
-        if not self._measures:
-            self._begin_turn(now)
-        if self._queued_since is None and now - self._turn_began > MAX_TURN_S:
-            self._queued_since = self._turn_began
-        return self._queued_since is not None and now - self._queued_since > PERSISTS_S
+        if self._busy_since is None:
+            self._busy_since = now
+            self._watch_turn(now)
+        recently = now - self._overloaded_at < RECENT_S
+        if now - self._busy_since <= (AGAIN_S if recently else BURST_S):
+            return False
+        self._overloaded_at = now
+        return True
 
-    def _begin_turn(self, now: float) -> None:
-        self._turn_began, self._measures = now, True
+    def _watch_turn(self, now: float) -> None:
+        self._turn_began = now
         self._clock.callLater(0.0, self._turn_ended)
 
     def _turn_ended(self) -> None:
-        now, began = self._clock.seconds(), self._turn_began
-        if now - began <= MAX_TURN_S:
-            self._measures, self._queued_since = False, None
-            return
-        if self._queued_since is None:
-            self._queued_since = began
-        self._begin_turn(now)  # until a turn is short, even if no message arrives
+        now = self._clock.seconds()
+        if now - self._turn_began <= IDLE_TURN_S:
+            self._busy_since = None
+        else:
+            self._watch_turn(now)
