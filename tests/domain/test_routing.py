@@ -23,6 +23,7 @@ from wxgptd.domain.intake.routing import (
 )
 from wxgptd.domain.intake.rules import Rule, TextReply, anything
 from wxgptd.domain.model import events as e
+from wxgptd.domain.model.past import Past
 from wxgptd.domain.model.values import (
     AfterExpiry,
     CloseReason,
@@ -268,6 +269,6 @@ def test_only_an_expired_session_is_resumed():
     for reason in set(CloseReason) - {CloseReason.EXPIRED}:
         history, at = expired()
         closed = history.state.live.closed_as(reason, 1.0)
-        state = history.state._replace(live=None, past=(closed,))
+        state = history.state._replace(live=None, past=Past((closed,)))
         message = receive("你好", "m1", at).message
         assert routing.route(state, message, policy, at) == NotAnswered(NotAnsweredReason.OUTSIDE)

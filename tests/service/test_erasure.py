@@ -9,6 +9,7 @@ from tests.support.story import Story, configuration
 from tests.support.words_in import words_in
 from wxgpt.wechat import messages
 from wxgptd import config as cfg
+from wxgptd.domain.model.past import Past
 from wxgptd.domain.model.state import EMPTY
 from wxgptd.domain.model.values import User
 from wxgptd.eventlog import loading
@@ -63,7 +64,7 @@ def test_a_returning_user_is_a_new_user():
     story = open_story()
     unsubscribe(story)
     story.open()
-    assert story.service.state.journal.state(ALICE).past == ()
+    assert story.service.state.journal.state(ALICE).past == Past()
     references = {entry[3] for entry in story.store._entries}
     assert len(references) == 2
     before = story.service.state.journal.state(ALICE)

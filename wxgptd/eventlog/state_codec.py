@@ -12,6 +12,7 @@ from typing import Any
 
 import msgpack
 
+from wxgptd.domain.model.past import Past
 from wxgptd.domain.model.reply_window import Open, Settled, Window
 from wxgptd.domain.model.session import Answer, Completed, Failed, Pending, Question, Session
 from wxgptd.domain.model.state import Held, Push, UserState
@@ -33,7 +34,7 @@ _PENDING = Pending()
 
 def pack_state(state: UserState) -> bytes:
     """Return the bytes of `state`."""
-    packed: bytes = msgpack.packb(state, default=_pack_pending, unicode_errors="surrogatepass")
+    packed: bytes = msgpack.packb(state, default=_pack_other, unicode_errors="surrogatepass")
     return packed
 
 
@@ -43,14 +44,17 @@ def unpack_state(frozen: bytes) -> UserState:
     return _state(UserState(*values))
 
 
-def _pack_pending(value: object) -> None:
+def _pack_other(value: object) -> list[Session] | None:
+    if isinstance(value, Past):
+        return list(value)
     assert isinstance(value, Pending), value
+    return None
 
 
 def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are still lists)
     state: UserState = raw._replace(
         live=_session(raw.live) if raw.live is not None else None,
-        past=tuple(map(_session, raw.past)),
+        past=Past(map(_session, raw.past)),
         windows={key: _window(window) for key, window in raw.windows.items()},
         unanswered=tuple(raw.unanswered),
         unseen=tuple(raw.unseen),

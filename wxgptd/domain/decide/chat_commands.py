@@ -120,7 +120,7 @@ def _end_session(state: UserState, live: Session | None, command: c.Receive) -> 
     # A replaced session may have an answer that is still being written.
     reason = CloseReason.STOPPED
     stopped = closing.dropped(state.unanswered, reason, command.at, command.written)
-    last = state.live or next(iter(state.past[-1:]), None)
+    last = state.live or state.past.last()
     lapsed = last is not None and last.closed in (None, CloseReason.EXPIRED)
     notice = Notice.SESSION_STOPPED if lapsed or stopped else Notice.NO_SESSION
     return (given, *stopped, noticed(command, notice))
@@ -173,7 +173,7 @@ def _assistant_to_reopen(
     state: UserState, live: Session | None, command: c.Receive
 ) -> AssistantName:
     configured = tuple(command.message.assistants.values())
-    last = live or next(iter(state.past[-1:]), None)
+    last = live or state.past.last()
     if last is not None and last.assistant in configured:
         return last.assistant
     return configured[0]

@@ -258,7 +258,7 @@ def lapsed_session(
     This is the last session, if it expired: a session that its user stopped is not resumed
     automatically.
     """
-    last = state.live or next(iter(state.past[-1:]), None)
+    last = state.live or state.past.last()
     # Honour what the hint promised, even if it was sent at the last moment.
     promised_s = HELD_FOR_S if state.held_at(at) is not None else 0.0
     if (
@@ -349,6 +349,8 @@ def _continue(
 def _unfinished(state: UserState, since: float) -> Iterator[Question]:
     """Yield the questions whose answers have not been offered in full, newest first."""
     for session in state.sessions():
+        if session.last_at < since:
+            return
         if session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
             continue
         for question in reversed(session.questions.values()):  # type: ignore[call-overload]

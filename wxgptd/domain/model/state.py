@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from wxgptd.domain.model.past import NO_SESSIONS, Past
 from wxgptd.domain.model.reply_window import Open, Window, is_over
 from wxgptd.domain.model.session import (
     Question,
@@ -67,7 +68,7 @@ class UserState(NamedTuple):
 
     version: int = 0
     live: Session | None = None
-    past: tuple[Session, ...] = ()
+    past: Past = NO_SESSIONS
     windows: Mapping[DeliveryKey, Window] = NO_WINDOWS
     unanswered: tuple[DeliveryKey, ...] = ()
     unseen: tuple[DeliveryKey, ...] = ()
@@ -109,11 +110,10 @@ class UserState(NamedTuple):
 
     def find(self, question: DeliveryKey) -> tuple[Session, Question] | None:
         """Return the question with that name and its session, or None."""
-        for session in self.sessions():
-            entry = session.questions.get(question)
-            if entry is not None:
-                return session, entry
-        return None
+        session = self.live
+        if session is None or question not in session.questions:
+            session = self.past.holder(question)
+        return (session, session.questions[question]) if session is not None else None
 
     def question(self, name: DeliveryKey) -> Question:
         """Return the question with that name.
@@ -131,15 +131,12 @@ class UserState(NamedTuple):
         entry = self.find(question)
         return entry[0].id if entry is not None else NO_SESSION
 
-    def sessions_with(self, question: Question) -> tuple[Session | None, tuple[Session, ...]]:
+    def sessions_with(self, question: Question) -> tuple[Session | None, Past]:
         """Return the live session and the past ones with `question` replaced in its session."""
         live, past = self.live, self.past
         if live is not None and question.delivery in live.questions:
             return live.with_question(question), past
-        return live, tuple(
-            session.with_question(question) if question.delivery in session.questions else session
-            for session in past
-        )
+        return live, past.with_question(question)
 
     def unseen_without(self, name: DeliveryKey) -> tuple[DeliveryKey, ...]:
         """Return the unseen questions without `name`."""
@@ -190,7 +187,7 @@ class UserState(NamedTuple):
 
     def trimmed(self, before: float) -> UserState:
         """Return the state without past sessions closed before `before` with all answers seen."""
-        past = tuple(
+        past = Past(
             session
             for session in self.past
             if session.closed_at >= before

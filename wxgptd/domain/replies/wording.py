@@ -129,10 +129,11 @@ def _render_with_trim_notice(
 
 def reminder(unseen: Question, link: str, texts: Texts) -> str:
     """Return the line that reminds the user of an unseen answer."""
-    excerpt = inert(" ".join(without_controls(unseen.text).split())) or texts.page_picture
+    excerpt = " ".join(without_controls(unseen.text).split()) or texts.page_picture
     if len(excerpt) > MAX_REMINDED_CHARS:
         excerpt = excerpt[:MAX_REMINDED_CHARS] + "…"
-    return _fill(texts.unseen, question=excerpt, link=link)
+    # Last: the cut may have left a tag, "<a" of "<aside".
+    return _fill(texts.unseen, question=inert(excerpt), link=link)
 
 
 def pushed(push: PushStarted, question: Question, link: str, texts: Texts, *, last: bool) -> str:

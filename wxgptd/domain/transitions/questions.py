@@ -104,8 +104,7 @@ def trimmed(state: UserState, event: e.ContextTrimmed) -> UserState:
     changed = session.with_question(question._replace(trimmed=True))._replace(trimmed=True)
     if state.live is not None and state.live.id == session.id:
         return state._replace(live=changed)
-    past = tuple(changed if other.id == session.id else other for other in state.past)
-    return state._replace(past=past)
+    return state._replace(past=state.past.with_holder(event.question, lambda _: changed))
 
 
 def _touched(live: Session | None, question: DeliveryKey, at: float) -> Session | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wxgptd.domain.model import events as e
+from wxgptd.domain.model.past import Past
 from wxgptd.domain.model.session import Session
 from wxgptd.domain.model.state import Held, Inconsistent, UserState
 from wxgptd.domain.model.values import CloseReason
@@ -31,7 +32,7 @@ def closed(state: UserState, event: e.SessionClosed) -> UserState:
     unseen = state.unseen
     if unseen and event.reason is CloseReason.CLEARED:
         unseen = tuple(name for name in unseen if name not in session.questions)
-    return state._replace(live=None, past=(*state.past, session), unseen=unseen)
+    return state._replace(live=None, past=state.past.appended(session), unseen=unseen)
 
 
 def model_chosen(state: UserState, event: e.ModelChosen) -> UserState:
@@ -64,25 +65,25 @@ def command_given(state: UserState, event: e.CommandGiven) -> UserState:
 def unsubscribed(state: UserState, event: e.UserUnsubscribed) -> UserState:
     """Return the state of a user who unfollowed the account: all links are invalid."""
     updated = windows.opened(state, event)
-    past = tuple(session.closed_as(CloseReason.UNSUBSCRIBED, event.at) for session in state.past)
+    past = Past(session.closed_as(CloseReason.UNSUBSCRIBED, event.at) for session in state.past)
     return updated._replace(past=past, unseen=(), spoke_at=0.0, tapped_at=0.0, history_links=())
 
 
 def _stopped(state: UserState) -> UserState:
     """Return the state after a `/stop`, which also ends an expired session for good."""
-    last = next(iter(state.past[-1:]), None)
+    last = state.past.last()
     if state.live is not None or last is None or last.closed is not CloseReason.EXPIRED:
         return state._replace(held=None)
     session = last.closed_as(CloseReason.STOPPED, last.closed_at)
-    return state._replace(past=(*state.past[:-1], session), held=None)
+    return state._replace(past=state.past.without_last().appended(session), held=None)
 
 
 def resumed(state: UserState, event: e.SessionResumed) -> UserState:
     """Return the state with its last session, which had expired, open again."""
-    last = next(iter(state.past[-1:]), None)
+    last = state.past.last()
     if state.live is not None or last is None or last.id != event.session:
         raise Inconsistent(f"session {event.session} resumed, but it was not the last one")
     if last.closed is not CloseReason.EXPIRED:
         raise Inconsistent(f"session {event.session} resumed, but it had not expired")
     session = last.resumed(event.at, event.ttl_s)
-    return state._replace(live=session, past=state.past[:-1], hinted_at=0.0)
+    return state._replace(live=session, past=state.past.without_last(), hinted_at=0.0)

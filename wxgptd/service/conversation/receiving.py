@@ -117,7 +117,7 @@ def _question_content(message: Message, state: UserState, held: str) -> Content:
     """Return the question in a message: its own text, the text held back, or the last question."""
     if held:
         return Text(held)
-    last = state.live or next(iter(state.past[-1:]), None)
+    last = state.live or state.past.last()
     question = last.newest if last is not None else None
     if isinstance(message.phrase.action, phrases.Retry) and question is not None:
         return Text(question.text)
