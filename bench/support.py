@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import subprocess
@@ -42,7 +43,7 @@ model = "bench"
 
 
 class Daemon:
-    """The real daemon, with a state directory of its own."""
+    """The real daemon, with a state directory of its own, from `checkout` or this one."""
 
     def __init__(
         self,
@@ -50,7 +51,9 @@ class Daemon:
         extra: str = "",
         listening: socket.socket | None = None,
         state_dir: Path | None = None,
+        checkout: Path | None = None,
     ) -> None:
+        self._checkout = checkout
         self._directory = tempfile.TemporaryDirectory(prefix="wxgptd-bench-")
         self._listening = listening
         self.port = free_port() if listening is None else listening.getsockname()[1]
@@ -71,7 +74,12 @@ class Daemon:
         command = [sys.executable, "-m", "wxgptd", "--config", str(self._config)]
         with self.log.open("ab") as log:
             if self._listening is None:
-                self._process = subprocess.Popen(command, stderr=log)
+                environ = dict(os.environ)
+                if self._checkout is not None:
+                    environ["PYTHONPATH"] = f"{self._checkout}:{self._checkout / 'cli'}"
+                self._process = subprocess.Popen(
+                    command, stderr=log, cwd=self._checkout, env=environ
+                )
                 return
             passed = f'exec 3<&{self._listening.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
             self._process = subprocess.Popen(

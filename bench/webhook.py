@@ -31,6 +31,14 @@ from wxgptd.wechat.crypto import Key
 
 CONNECTIONS = 32
 
+NEW = 10_000_000
+"""So many users that each message comes from one that the daemon does not know."""
+
+ASKERS = 100_000_000
+"""The first of the users who ask: they have a session, where everything is a question."""
+
+QUESTION = "/chatgpt 为什么天是蓝的？"
+
 STOCK = """
 import sys
 from twisted.internet import reactor
@@ -79,13 +87,15 @@ chunk = b'data: {"choices": [{"index": 0, "delta": {"content": "%s"}, "finish_re
 chunk = chunk % "因为空气把蓝光散射得更多。".encode()
 end = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}'
 body = b"\\n\\n".join((chunk, end, b"data: [DONE]", b""))
-head = b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\nConnection: close\\r\\n\\r\\n"
+head = b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\nContent-Length: %d\\r\\n\\r\\n"
+head %= len(body)
 async def serve(reader, writer):
     try:
-        asked = await reader.readuntil(b"\\r\\n\\r\\n")
-        match = re.search(rb"(?i)content-length: (\\d+)", asked)
-        await reader.readexactly(int(match.group(1)) if match else 0)
-        writer.write(head + body)
+        while True:
+            asked = await reader.readuntil(b"\\r\\n\\r\\n")
+            match = re.search(rb"(?i)content-length: (\\d+)", asked)
+            await reader.readexactly(int(match.group(1)) if match else 0)
+            writer.write(head + body)
     except Exception: pass
     finally: writer.close()
 async def main():
@@ -158,12 +168,18 @@ def started(program: str, port: int, python: str = sys.executable) -> subprocess
 
 
 def request_for(
-    text: str, port: int, *, path: str = "/wx/main", key: Key | None = None, users: int = 1_000
+    text: str,
+    port: int,
+    *,
+    path: str = "/wx/main",
+    key: Key | None = None,
+    users: int = 1_000,
+    first: int = 0,
 ) -> Callable[[int, bool], bytes]:
-    """Return a function that returns the n-th request with that text."""
+    """Return a function that returns the n-th request with that text, of user `first` or later."""
 
     def make(number: int, keep: bool) -> bytes:
-        user = f"oUser{number % users:022d}"
+        user = f"oUser{first + number % users:022d}"
         head, body = support.text_request(
             user, number, text, port, path=path, keep_alive=keep, key=key
         )
@@ -172,9 +188,32 @@ def request_for(
     return make
 
 
+def daemon_targets(daemon: support.Daemon) -> list[Target]:
+    """Return what is asked of a daemon: of users that it knows, and of new ones."""
+    port, key = daemon.port, Key(support.AES_KEY)
+    safe = {"path": "/wx/safe", "key": key}
+    wanted = [
+        ("outside a session", request_for("你好", port)),
+        ("a command, with its commit", request_for("/help", port)),
+        ("the same, each user a new one", request_for("/help", port, users=NEW)),
+        ("safe mode, outside a session", request_for("你好", port, **safe)),
+        ("safe mode, a command", request_for("/help", port, **safe)),
+        ("a question, instant model", request_for(QUESTION, port, first=ASKERS)),
+        (
+            "the same, each user a new one",
+            request_for(QUESTION, port, users=NEW, first=2 * ASKERS),
+        ),
+    ]
+    targets, last = [], ""
+    for label, request in wanted:
+        last = label if label != "the same, each user a new one" else f"{last}, new users"
+        targets.append(Target(last, daemon.pid, port, request))
+    return targets
+
+
 def main() -> None:
     """Measure and print the results."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--slices", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=0.4)
     options = parser.parse_args()
@@ -183,21 +222,12 @@ def main() -> None:
     model_port = support.free_port()
     processes = [started(MODEL, model_port)]
     with support.Daemon(model=f"http://127.0.0.1:{model_port}/v1") as daemon:
-        port, key = daemon.port, Key(support.AES_KEY)
         stock_port = support.free_port()
         processes.append(started(STOCK, stock_port))
-        safe = {"path": "/wx/safe", "key": key}
-        targets = [
-            Target("stock Site, a constant", processes[-1].pid, stock_port, request_for("你好", stock_port)),
-            Target("outside a session", daemon.pid, port, request_for("你好", port)),
-            Target("a command, with its commit", daemon.pid, port, request_for("/help", port)),
-            Target("safe mode, outside a session", daemon.pid, port, request_for("你好", port, **safe)),
-            Target("safe mode, a command", daemon.pid, port, request_for("/help", port, **safe)),
-            Target(
-                "a question, instant model", daemon.pid, port,
-                request_for("/chatgpt 为什么天是蓝的？", port, users=10_000_000),
-            ),
-        ]  # fmt: skip
+        stock = Target(
+            "stock Site, a constant", processes[-1].pid, stock_port, request_for("你好", stock_port)
+        )
+        targets = [stock, *daemon_targets(daemon)]
         if python is not None:
             for label, program in (
                 ("WeRoBot, an echo", WEROBOT),
@@ -217,23 +247,31 @@ def main() -> None:
                 process.wait()
 
 
-def measure(targets: list[Target], slices: int, seconds: float) -> None:
-    """Let the targets take turns, and print their medians."""
+def sampled(
+    targets: list[Target], slices: int, seconds: float
+) -> dict[tuple[Target, bool], list[float]]:
+    """Let the targets take turns; return the CPU time of each slice, in µs a request."""
     numbers = count(1)
-    print(f"{'CPU per request, 32 connections':<32}{'keep-alive':>22}{'new connections':>24}")
-    samples: dict[tuple[str, bool], list[float]] = {}
+    samples: dict[tuple[Target, bool], list[float]] = {}
     for turn in range(slices + 1):
         for keep in (True, False):
             for target in targets:
                 spent = asyncio.run(slice_of(target, numbers, seconds, keep=keep))
                 if turn:  # the first turn is a warm-up
-                    samples.setdefault((target.label, keep), []).append(spent)
+                    samples.setdefault((target, keep), []).append(spent)
+    return samples
+
+
+def measure(targets: list[Target], slices: int, seconds: float) -> None:
+    """Let the targets take turns, and print their medians."""
+    print(f"{'CPU per request, 32 connections':<38}{'keep-alive':>22}{'new connections':>24}")
+    samples = sampled(targets, slices, seconds)
     rows = []
     for target in targets:
-        row = f"{target.label:<32}"
+        row = f"{target.label:<38}"
         for keep in (True, False):
-            stock = statistics.median(samples[targets[0].label, keep])
-            median = statistics.median(samples[target.label, keep])
+            stock = statistics.median(samples[targets[0], keep])
+            median = statistics.median(samples[target, keep])
             row += f"{median:11.0f} µs {stock / median:6.2f} x"
             rows.append({"what": target.label, "keep_alive": keep, "us": median})
         print(row)

@@ -383,3 +383,40 @@ def test_a_reader_that_stops_late_does_not_close_the_next_ones_connection():
     world.ask()
     first.transport.loseConnection()
     assert not world.connections[0][1].aborted
+
+
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 100 \r\n\r\n"])
+def test_an_interim_response_counts_as_an_answer(interim):
+    world = World()
+    answered(world)
+    outcomes, _ = world.ask()
+    world.receive(interim)
+    world.close()
+    assert outcomes[0].type is ResponseFailed
+    assert len(world.connections) == 1
+
+
+def test_a_connection_whose_body_was_read_late_is_read_again():
+    world = World()
+    outcomes, _ = world.ask()
+    world.receive(OK)
+    transport = world.connections[0][1]
+    assert transport.producerState == "paused"
+    outcomes[0].deliverBody(Collect())
+    assert transport.producerState == "producing"
+    assert answered(world).body == b"ok"
+    assert len(world.connections) == 1
+
+
+def test_a_connection_closed_by_its_reader_is_not_kept():
+    class Closing(Collect):
+        def dataReceived(self, data):
+            super().dataReceived(data)
+            self.transport.loseConnection()
+
+    world = World()
+    outcomes, _ = world.ask()
+    world.receive(OK)
+    outcomes[0].deliverBody(Closing())
+    world.ask()
+    assert len(world.connections) == 2

@@ -12,6 +12,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from wxgptd.ports.wechat import Forward, Ignore, Say, Silence
 from wxgptd.process import whole_post
@@ -101,7 +102,12 @@ class World:
         pages = Resource()
         pages.isLeaf = True
         pages.render_GET = lambda request: b"a page"
-        root = Root({b"/wx/main": webhook}, {b"page": pages}, ready=lambda: True)
+        slow = Resource()
+        slow.isLeaf = True
+        self.slow: list = []
+        slow.render_GET = lambda request: self.slow.append(request) or NOT_DONE_YET
+        others = {b"page": pages, b"slow": slow}
+        root = Root({b"/wx/main": webhook}, others, ready=lambda: True)
         self.site = BoundedSite(root, self.clock, Bounds(9, 9), receiver=root.webhook)
         self.site.startFactory()
         make = self.site.channel
@@ -377,3 +383,68 @@ def test_a_stopping_daemon_closes_resting_connections_and_answers_the_others():
     world.attempts[0].callback(Say("最后"))
     assert b"Connection: close" in held_transport.value()
     assert held_transport.disconnecting
+
+
+SLOW = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+PAGE = b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_a_pipelined_request_that_takes_long_is_not_cut_off():
+    world = World(Say("好"))
+    protocol, transport = world.connect()
+    protocol.dataReceived(PAGE + SLOW)
+    assert not protocol.rests
+    protocol.dataReceived(b"G")
+    world.clock.pump([1.0] * 100)
+    world.site.close()
+    assert not transport.disconnecting
+    world.slow[0].write(b"at last")
+    world.slow[0].finish()
+    assert b"at last" in transport.value()
+
+
+def test_part_of_a_pipelined_request_has_the_deadline_of_a_request():
+    world = World(Say("好"))
+    protocol, transport = world.connect()
+    protocol.dataReceived(PAGE + b"GET /pa")
+    assert not protocol.rests
+    assert world.site.arriving == 1
+    world.clock.pump([1.0] * 12)
+    assert transport.aborted
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"Transfer-Encoding: chunked\r\n\r\n11001\r\n", b"Content-Length: 69633\r\n\r\n"],
+)
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_rejected_upload_is_cut_off_even_if_it_goes_on(head, whole):
+    world = World(Say("好"))
+    protocol, transport = world.connect()
+    body = b"x" * 0x11001 + (b"\r\n0\r\n\r\n" if b"chunked" in head else b"")
+    request = b"POST /x HTTP/1.1\r\nHost: x\r\n" + head + body
+    for piece in [request] if whole else [request[:60], request[60:70_000], request[70_000:]]:
+        protocol.dataReceived(piece)
+    assert b" 413 " in transport.value()
+    assert transport.disconnecting
+    world.clock.pump([1.0] * (int(IDLE_TIMEOUT_S) + 2))
+    assert transport.aborted
+
+
+@pytest.mark.parametrize("last", ["close", "hang up", "stopping"])
+def test_nothing_is_read_from_a_connection_that_is_being_closed(last):
+    world = World(Silence() if last == "hang up" else Say("好"))
+    protocol, transport = world.connect()
+    protocol.dataReceived(post(b"Connection: close") if last == "close" else post())
+    if last == "stopping":
+        world.site.close()
+    assert transport.disconnecting
+    asked = len(world.contents)
+    world.clock.advance(30)
+    for number in range(2, 5):
+        protocol.dataReceived(message(number))
+        protocol.dataReceived(PAGE)
+    assert len(world.contents) == asked
+    assert world.channels == 0
+    world.clock.pump([1.0] * (int(IDLE_TIMEOUT_S) - 28))
+    assert transport.aborted, "its deadline did not move"

@@ -7,7 +7,8 @@ import pytest
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgpt.wechat import messages
-from wxgptd.service.state.overload import AGAIN_S, BURST_S, RECENT_S, Overload
+from wxgptd.service.state.overload import AGAIN_S, BURST_S, MAX_TURN_S, RECENT_S, Overload
+from wxgptd.service.wiring import conversation
 
 BUSY = configuration().texts.overloaded
 TURN_S = 0.05
@@ -87,12 +88,22 @@ def test_a_queue_that_comes_back_soon_is_noticed_sooner(reactor, overload):
     assert not any(busy(reactor, overload, BURST_S))
 
 
-def test_one_long_turn_counts_like_many(reactor, overload):
+def test_a_machine_that_stood_still_is_not_overloaded(reactor, overload):
     overload.check()
-    reactor.now += BURST_S
+    reactor.now += 60.0
     assert overload.check() is False
-    reactor.now += 0.1
-    assert overload.check() is True
+    reactor.turn()
+    assert overload.check() is False
+
+
+def test_long_turns_count(reactor, overload):
+    found = []
+    for _ in range(round(BURST_S) + 2):
+        found.append(overload.check())
+        reactor.now += 1.5 * MAX_TURN_S
+        reactor.turn()
+    assert found[0] is False
+    assert found[-1] is True
 
 
 def test_overload_ends_although_no_message_arrives(reactor, overload):
@@ -112,18 +123,34 @@ def test_an_idle_process_is_not_woken(reactor, overload):
     assert reactor.calls == []
 
 
-def overloaded() -> Story:
+class Load:
+    """Stands in for `Overload`: `Clock` has no turns that take time."""
+
+    is_high = False
+
+    def check(self):
+        return self.is_high
+
+
+@pytest.fixture
+def load(monkeypatch):
+    load = Load()
+    monkeypatch.setattr(conversation, "Overload", lambda clock: load)
+    return load
+
+
+def overloaded(load: Load) -> Story:
+    """Return a story in which bob's question was admitted, and no other will be."""
     story = Story(answer_at(1, "好。"))
     story.open()
     story.open(user="bob")
-    story.clock.rightNow += 0.001
     story.send("一？", user="bob", advance=False)
-    story.clock.rightNow += BURST_S + 0.1
+    load.is_high = True
     return story
 
 
-def test_an_overloaded_daemon_turns_new_questions_away_and_answers_the_others():
-    story = overloaded()
+def test_an_overloaded_daemon_turns_new_questions_away_and_answers_the_others(load):
+    story = overloaded(load)
     recorded = len(story.store.events())
     assert story.send("为什么？", advance=False).reply == BUSY
     assert story.send("/chatgpt 为什么？", user="carol", advance=False).reply == BUSY
@@ -131,26 +158,28 @@ def test_an_overloaded_daemon_turns_new_questions_away_and_answers_the_others():
     assert len(story.store.events()) == recorded, "nothing about them is recorded"
     story.advance(3)
     assert len(story.model.calls) == 1
+    load.is_high = False
     later = story.send("为什么？")
     story.advance(3)
     assert later.reply == "好。", "the load is over"
 
 
-def test_stopping_works_in_an_overload():
-    story = overloaded()
+def test_stopping_works_in_an_overload(load):
+    story = overloaded(load)
     assert story.send("停止", user="bob", advance=False).reply not in {None, BUSY}
 
 
-def test_a_question_that_was_turned_away_gets_the_same_reply_later():
-    story = overloaded()
+def test_a_question_that_was_turned_away_gets_the_same_reply_later(load):
+    story = overloaded(load)
     message = messages.text_message("一？")
     assert story.deliver(message, advance=False).reply == BUSY
+    load.is_high = False
     story.advance(5)
     assert story.deliver(message).reply == BUSY
     assert len(story.model.calls) == 1, "only the one that was admitted"
 
 
-def test_the_operator_is_told():
-    story = overloaded()
+def test_the_operator_is_told(load):
+    story = overloaded(load)
     story.send("为什么？", advance=False)
     assert story.service.base.fullness.recent() == {"load": 0.0}

@@ -106,7 +106,7 @@ class _Connection(BytesProtocol):
         self._reader: Wrapped = None
         self._early: list[bytes] = []
         """What arrived of a body before there was a reader."""
-        self._is_persistent = False
+        self._is_persistent = self._is_aborted = False
         self._lost: Failure | None = None
         self.kept_until = 0.0
 
@@ -120,6 +120,7 @@ class _Connection(BytesProtocol):
 
     def abort(self) -> None:
         """Close the connection at once."""
+        self._is_persistent, self._is_aborted = False, True
         self._tcp.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
@@ -134,7 +135,7 @@ class _Connection(BytesProtocol):
         self._lost = reason
         call, self._call = self._call, None
         if call is not None:
-            call.lost(reason, began=bool(self._head))
+            call.lost(reason, began=self._head_bytes > 0)
         elif self._body is None:
             self._idle.remove(self)
         elif self._reader is not None:
@@ -203,12 +204,11 @@ class _Connection(BytesProtocol):
         early, self._early = self._early, []
         if early and self._body is not None:
             self._read_body(early[0])
-        if self._body is None:
-            return
         if self._lost is not None:
-            self._end_early(self._body, self._lost)
-        else:
-            self._tcp.resumeProducing()
+            if self._body is not None:
+                self._end_early(self._body, self._lost)
+        elif not self._is_aborted:
+            self._tcp.resumeProducing()  # also for the next request
 
     def _read_body(self, data: bytes) -> None:
         body = self._body

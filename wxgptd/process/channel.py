@@ -5,7 +5,6 @@ twisted.web does not limit bodies, and its error pages repeat the URL.
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.interfaces import IAddress
@@ -105,6 +104,9 @@ class BoundedRequest(server.Request):
 
     def _reject(self) -> None:
         self._rejected = True
+        cast("BoundedChannel", self.channel).rejects = True
+        if self.content is not None:
+            self.content.close()
         self.requestHeaders.removeHeader(b"expect")  # or a 100 Continue would follow
         assert self.channel.transport is not None
         self.channel.transport.write(_TOO_LARGE)
@@ -116,13 +118,16 @@ class BoundedChannel(http.HTTPChannel):
 
     site: BoundedSite
     connection: Connection
+    rejects = False
+    """Whether it has rejected a request, so that nothing more will be answered."""
     _answering = False
     _congested = False
     """Whether the peer reads more slowly than it is sent data."""
     _host: IAddress | None = None
 
     def allContentReceived(self) -> None:
-        self.connection.due = inf
+        if not self.rejects:
+            self.connection.answers()
         self._answering = True
         super().allContentReceived()
 
@@ -149,9 +154,13 @@ class BoundedChannel(http.HTTPChannel):
             if not self.requests:  # nothing of the next request has been read, but some may be here
                 early = self.clearLineBuffer()
                 if early:
-                    self.dataReceived(early)
+                    self.connection.dataReceived(early)
                 else:
                     self.connection.end_channel()
+
+    def loseConnection(self) -> None:
+        """Close the connection once everything was sent."""
+        self.connection.lose()
 
     def forceAbortClient(self) -> None:
         """Abort the connection; unlike Twisted, do not log the peer's address."""

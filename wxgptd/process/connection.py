@@ -86,6 +86,7 @@ class Connection(protocol.Protocol):
         """What arrived while a POST was being answered."""
         self._congested = False
         """Whether the peer reads more slowly than it is sent data."""
+        self._closing = False
 
     @property
     def idle_since(self) -> float:
@@ -98,6 +99,8 @@ class Connection(protocol.Protocol):
         self._tcp.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
+        if self._closing:
+            return  # TLS delivers data until the peer has agreed to close
         if self.rests:
             self.due = self._site.now() + READ_DEADLINE_S
             self.rests = False
@@ -119,7 +122,9 @@ class Connection(protocol.Protocol):
             lost()
 
     def lose(self) -> None:
-        """Close the connection once everything was sent."""
+        """Close the connection once everything was sent; read nothing more."""
+        self._closing = True
+        self.rest()
         self._tcp.unregisterProducer()
         self._tcp.loseConnection()
 
@@ -141,7 +146,7 @@ class Connection(protocol.Protocol):
             # It waited too long in a queue: WeChat has given up on this attempt.
             self.abort()
             return True
-        self.due = inf
+        self.answers()
         self._post = post
         receiver.deliver(Original(query, post.body, post.header), self)
         return True
@@ -201,6 +206,11 @@ class Connection(protocol.Protocol):
             self._tcp.resumeProducing()
         if early:
             self.dataReceived(early)
+
+    def answers(self) -> None:
+        """Note that a request is complete, and being answered."""
+        self.due = inf
+        self.rests = False
 
     def rest(self) -> None:
         """Note that a request was answered, and nothing of the next one has arrived."""

@@ -25,6 +25,9 @@ AGAIN_S = 1.0
 
 RECENT_S = 10.0
 
+MAX_TURN_S = 1.0
+"""A longer turn counts as this long: the machine may have stood still."""
+
 
 class Overload:
     """Watches the reactor's turns, from a message's arrival until one of them is idle."""
@@ -32,17 +35,19 @@ class Overload:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._turn_began = 0.0
-        self._busy_since: float | None = None
+        self._busy_s: float | None = None
+        """How long the turns before this one took; None if no turn is being watched."""
         self._overloaded_at = float("-inf")
 
     def check(self) -> bool:
         """Return whether the message that has just arrived should be turned away."""
         now = self._clock.seconds()
-        if self._busy_since is None:
-            self._busy_since = now
+        if self._busy_s is None:
+            self._busy_s = 0.0
             self._watch_turn(now)
         recently = now - self._overloaded_at < RECENT_S
-        if now - self._busy_since <= (AGAIN_S if recently else BURST_S):
+        busy_s = self._busy_s + min(now - self._turn_began, MAX_TURN_S)
+        if busy_s <= (AGAIN_S if recently else BURST_S):
             return False
         self._overloaded_at = now
         return True
@@ -53,7 +58,9 @@ class Overload:
 
     def _turn_ended(self) -> None:
         now = self._clock.seconds()
-        if now - self._turn_began <= IDLE_TURN_S:
-            self._busy_since = None
+        took_s = now - self._turn_began
+        if took_s <= IDLE_TURN_S or self._busy_s is None:
+            self._busy_s = None
         else:
+            self._busy_s += min(took_s, MAX_TURN_S)
             self._watch_turn(now)
