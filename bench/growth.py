@@ -1,12 +1,17 @@
 """What grows with the number of users: start, memory, latency, snapshots and erasures.
 
     python bench/growth.py [--users 20000,200000] [--rate 150] [--seconds 15]
+    python bench/growth.py --events 1000,10000,100000
 
 For each number of users, a log with ten events per user is written, and the daemon started on it:
 without a snapshot, and with one. Then messages arrive at a constant rate, whether or not earlier
 ones have been answered (an open loop): with nothing else going on, while a snapshot is taken, and
 while users leave. The last column is the exponent e in y = a * users^e, fitted to the largest and
 the smallest number of users: 0 if a value does not grow.
+
+With `--events`, what grows with the events of a single user: they are in sessions of 34 events each,
+or of two. No daemon runs; the state is folded from the events, read from its bytes in a snapshot,
+searched for a question that it does not have, as each message does, and a session in it is closed.
 """
 
 from __future__ import annotations
@@ -14,6 +19,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import gc
+import itertools
 import random
 import shutil
 import statistics
@@ -22,13 +29,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import reduce
 from math import log
 from pathlib import Path
 
 import population
+import replay
 from support import Daemon, text_request
 
-from wxgptd.eventlog import segments, snapshotting
+from wxgptd.domain.evolve import evolve
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import EMPTY
+from wxgptd.domain.model.values import AssistantName, CloseReason, DeliveryKey, SessionId
+from wxgptd.eventlog import segments, snapshotting, state_codec
 
 MASTER = b"m" * 32
 ACTIVE_SHARE = 0.1
@@ -176,18 +189,67 @@ def grown(users: int, rate: float, seconds: float, empty: tuple[float, int]) -> 
         shutil.rmtree(root)
 
 
+def short_sessions() -> Iterator[e.Event]:
+    """Yield the events of sessions in which nothing was asked."""
+    for number in itertools.count():
+        session, at = SessionId(f"s{number}"), number * 400.0
+        yield e.SessionOpened(at=at, session=session, assistant=AssistantName("a"), ttl_s=300.0)
+        yield e.SessionClosed(at=at + 300.0, session=session, reason=CloseReason.EXPIRED)
+
+
+def long_sessions() -> Iterator[e.Event]:
+    """Yield the events of sessions with eight questions each."""
+    for number in itertools.count():
+        yield from replay.conversation(number)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return how many milliseconds `work` takes."""
+    began = time.perf_counter()
+    work()
+    return 1_000 * (time.perf_counter() - began)
+
+
+def one_user(count: int) -> dict[str, float]:
+    """Measure one number of events."""
+    result: dict[str, float] = {}
+    for shape, source in (("long", long_sessions()), ("short", short_sessions())):
+        events = list(itertools.islice(source, count))
+        result[f"{shape} sessions: folded, ms"] = timed(lambda: reduce(evolve, events, EMPTY))  # noqa: B023
+        state = reduce(evolve, events, EMPTY)
+        packed = state_codec.pack_state(state)
+        result[f"{shape} sessions: read, ms"] = min(
+            timed(lambda: state_codec.unpack_state(packed))  # noqa: B023
+            for _ in range(3)
+        )
+        state.find(DeliveryKey("none"))
+        result[f"{shape} sessions: searched, µs"] = 1_000 * timed(
+            lambda: state.find(DeliveryKey("none"))  # noqa: B023
+        )
+        session = state.past[-1]
+        result[f"{shape} sessions: closed, µs"] = 1_000 * timed(
+            lambda: state.past.appended(session)  # noqa: B023
+        )
+    return result
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--users", default="20000,200000")
+    parser.add_argument("--events", default="", help="a single user's events, instead of users")
     parser.add_argument("--rate", type=float, default=150.0)
     parser.add_argument("--seconds", type=float, default=15.0)
     options = parser.parse_args()
-    sizes = [int(size) for size in options.users.split(",")]
-    began = time.perf_counter()
-    with Daemon() as daemon:
-        empty = time.perf_counter() - began, daemon.rss_bytes()
-    columns = [grown(size, options.rate, options.seconds, empty) for size in sizes]
+    sizes = [int(size) for size in (options.events or options.users).split(",")]
+    if options.events:
+        gc.disable()
+        columns = [one_user(size) for size in sizes]
+    else:
+        began = time.perf_counter()
+        with Daemon() as daemon:
+            empty = time.perf_counter() - began, daemon.rss_bytes()
+        columns = [grown(size, options.rate, options.seconds, empty) for size in sizes]
     print(f"{'':38}" + "".join(f"{size:>12,}" for size in sizes) + f"{'exponent':>10}")
     for name in columns[0]:
         values = [column[name] for column in columns]
