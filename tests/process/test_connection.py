@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import socket
 
 import pytest
 from twisted.internet.address import IPv4Address
@@ -70,8 +71,10 @@ class Transport(StringTransport):
     def abortConnection(self):
         self.disconnecting = self.aborted = True
 
+    handle: socket.socket | None = None
+
     def getHandle(self):
-        return None
+        return self.handle
 
     def pauseProducing(self):
         self.paused = True
@@ -448,3 +451,22 @@ def test_nothing_is_read_from_a_connection_that_is_being_closed(last):
     assert world.channels == 0
     world.clock.pump([1.0] * (int(IDLE_TIMEOUT_S) - 28))
     assert transport.aborted, "its deadline did not move"
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("more", [False, True])
+def test_a_post_whose_peer_has_gone_costs_nothing(gone, more):
+    world = World(Say("好"))
+    protocol, transport = world.connect()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        transport.handle = ours
+        if more:
+            theirs.send(b"P")  # the next request; only after it is the end
+        if gone:
+            theirs.close()
+        protocol.dataReceived(post())
+        assert bool(world.contents) is (more or not gone)
+        assert transport.aborted is (gone and not more)
+        assert ours.fileno() >= 0

@@ -132,7 +132,8 @@ class Connection(protocol.Protocol):
         """Close the connection at once."""
         self._tcp.abortConnection()
 
-    # A POST that arrived whole. These three methods implement `wxgptd.wechat.webhook.Peer`.
+    # A POST that arrived whole; `on_lost`, `hang_up` and `respond` implement
+    # `wxgptd.wechat.webhook.Peer`.
 
     def _receive_whole(self, data: bytes) -> bool:
         post = whole_post.parse(data)
