@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorTime
 
-IDLE_TURN_S = 0.001
-"""A turn that takes no longer found next to nothing to do."""
+IDLE_TURN_S = 0.005
+"""A turn that takes no longer found little to do, so nothing has queued up."""
 
 BURST_S = 3.0
 """A queue that was there for so long is no burst."""
