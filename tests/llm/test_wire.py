@@ -128,12 +128,20 @@ def mutated(source: random.Random) -> object:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_the_shortcut_for_usual_chunks_changes_nothing(seed, monkeypatch):
-    source = random.Random(seed)
-    data = [json.dumps(mutated(source), ensure_ascii=False) for _ in range(500)]
-    quick = [wire.parse_chunk(one) for one in data]
-    taken = sum(wire._usual_chunk(json.loads(one)) is not None for one in data)
+def test_the_shortcut_for_usual_chunks_changes_nothing(seed):
+    source, taken = random.Random(seed), 0
+    for _ in range(500):
+        chunk = mutated(source)
+        taken += wire._usual_chunk(chunk) is not None
+        # A field that only the liberal parser accepts, and ignores.
+        first = chunk[0] if isinstance(chunk, list) else chunk
+        unusual = {**first, "obfuscation": "x"}
+        assert wire._usual_chunk(unusual) is None
+        assert parsed(chunk) == parsed([unusual] if isinstance(chunk, list) else unusual), chunk
     assert taken > 50
-    monkeypatch.setattr(wire, "_usual_chunk", lambda parsed: None)
-    for one, chunk in zip(data, quick, strict=True):
-        assert chunk == wire.parse_chunk(one), one
+
+
+def parsed(chunk: object) -> object:
+    """Return what is read of `chunk`; of an error, all but the excerpt of what was received."""
+    read = wire.parse_chunk(json.dumps(chunk, ensure_ascii=False))
+    return read.reason if isinstance(read, ModelError) else read

@@ -282,30 +282,25 @@ def test_a_request_lost_with_a_kept_connection_is_made_once_more():
     assert len(world.connections) == 2
 
 
-def test_it_is_not_if_anything_of_a_response_has_arrived():
+@pytest.mark.parametrize(
+    ("kept", "received", "error", "failure"),
+    [
+        (True, b"H", ConnectionDone(), ResponseFailed),
+        (True, b"HTTP/1.1 103 Early Hints\r\n\r\n", ConnectionDone(), ResponseFailed),
+        (True, b"HTTP/1.1 100 \r\n\r\n", ConnectionLost(), ResponseFailed),
+        (True, b"", RuntimeError("a certificate"), ResponseNeverReceived),
+        (False, b"", ConnectionDone(), ResponseNeverReceived),
+    ],
+)
+def test_no_other_request_is(kept, received, error, failure):
     world = World()
-    answered(world)
+    if kept:
+        answered(world)
     outcomes, _ = world.ask()
-    world.receive(b"H")
-    world.close()
-    assert outcomes[0].type is ResponseFailed
-    assert len(world.connections) == 1
-
-
-def test_it_is_not_if_the_connection_failed_in_another_way():
-    world = World()
-    answered(world)
-    outcomes, _ = world.ask()
-    world.close(error=RuntimeError("a certificate"))
-    assert outcomes[0].type is ResponseNeverReceived
-    assert len(world.connections) == 1
-
-
-def test_a_request_on_a_new_connection_is_made_once():
-    world = World()
-    outcomes, _ = world.ask()
-    world.close()
-    assert outcomes[0].type is ResponseNeverReceived
+    if received:
+        world.receive(received)
+    world.close(error=error)
+    assert outcomes[0].type is failure
     assert len(world.connections) == 1
 
 
@@ -383,17 +378,6 @@ def test_a_reader_that_stops_late_does_not_close_the_next_ones_connection():
     world.ask()
     first.transport.loseConnection()
     assert not world.connections[0][1].aborted
-
-
-@pytest.mark.parametrize("interim", [b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 100 \r\n\r\n"])
-def test_an_interim_response_counts_as_an_answer(interim):
-    world = World()
-    answered(world)
-    outcomes, _ = world.ask()
-    world.receive(interim)
-    world.close()
-    assert outcomes[0].type is ResponseFailed
-    assert len(world.connections) == 1
 
 
 def test_a_connection_whose_body_was_read_late_is_read_again():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -43,11 +45,13 @@ class Server:
     connection. `seen` has the numbers of the connection and of the client's request.
     """
 
-    def __init__(self, reply) -> None:
+    def __init__(self, reply, certificate=None) -> None:
         self._reply = reply
+        self._certificate = certificate
         self.seen: list[tuple[int, int]] = []
 
-    def ask(self, count: int) -> list[list]:
+    def ask(self, count: int, **environ: str) -> list[list]:
+        scheme = "https" if self._certificate else "http"
         with socket.create_server(("127.0.0.1", 0)) as server:
             threading.Thread(target=self._run, args=(server,), daemon=True).start()
             done = subprocess.run(
@@ -55,12 +59,13 @@ class Server:
                     sys.executable,
                     "-c",
                     ASK,
-                    f"http://127.0.0.1:{server.getsockname()[1]}/",
+                    f"{scheme}://127.0.0.1:{server.getsockname()[1]}/",
                     str(count),
                 ],
                 capture_output=True,
                 encoding="utf-8",
                 timeout=60,
+                env={**os.environ, **environ},
             )
         assert done.stdout, done.stderr
         assert "Unhandled" not in done.stderr
@@ -71,6 +76,11 @@ class Server:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = server.accept()
+                if self._certificate is not None:
+                    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                    context.load_cert_chain(self._certificate)
+                    with contextlib.suppress(ssl.SSLError):
+                        connection = context.wrap_socket(connection, server_side=True)
                 threading.Thread(target=self._serve, args=(connection, number), daemon=True).start()
                 number += 1
 
@@ -138,3 +148,17 @@ def test_heads_are_bounded_on_kept_connections_too():
     first, second = server.ask(2)
     assert first == [200, "ok"]
     assert second[0] == 0
+
+
+def test_requests_share_a_tls_connection(certificate):
+    server = Server(lambda connection, request: OK, certificate)
+    assert server.ask(3, SSL_CERT_FILE=str(certificate)) == [[200, "ok"]] * 3
+    assert [connection for connection, _ in server.seen] == [0, 0, 0]
+
+
+def test_a_certificate_that_is_not_trusted_is_an_error(certificate):
+    server = Server(lambda connection, request: OK, certificate)
+    ((status, why),) = server.ask(1)
+    assert status == 0
+    assert "certificate verify failed" in why
+    assert server.seen == []

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.task import Clock
 
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgpt.wechat import messages
 from wxgptd.service.state.overload import AGAIN_S, BURST_S, MAX_TURN_S, RECENT_S, Overload
-from wxgptd.service.wiring import conversation
 
 BUSY = configuration().texts.overloaded
 TURN_S = 0.05
@@ -123,34 +123,37 @@ def test_an_idle_process_is_not_woken(reactor, overload):
     assert reactor.calls == []
 
 
-class Load:
-    """Stands in for `Overload`: `Clock` has no turns that take time."""
+class TurningClock(Clock):
+    """Leaves a call of no delay to the next turn: each `advance` is one turn."""
 
-    is_high = False
-
-    def check(self):
-        return self.is_high
+    def callLater(self, delay_s, call, *args, **kwargs):
+        return super().callLater(delay_s or 1e-6, call, *args, **kwargs)
 
 
-@pytest.fixture
-def load(monkeypatch):
-    load = Load()
-    monkeypatch.setattr(conversation, "Overload", lambda clock: load)
-    return load
+class TurningStory(Story):
+    clock_type = TurningClock
 
 
-def overloaded(load: Load) -> Story:
+def rest(story: Story) -> None:
+    """Let the daemon have turns in which there is nothing to do."""
+    for _ in range(3):
+        story.clock.advance(0.001)
+
+
+def overloaded() -> Story:
     """Return a story in which bob's question was admitted, and no other will be."""
-    story = Story(answer_at(1, "好。"))
+    story = TurningStory(answer_at(1, "好。"))
     story.open()
     story.open(user="bob")
+    rest(story)
     story.send("一？", user="bob", advance=False)
-    load.is_high = True
+    for _ in range(round(BURST_S) + 1):
+        story.clock.advance(MAX_TURN_S)
     return story
 
 
-def test_an_overloaded_daemon_turns_new_questions_away_and_answers_the_others(load):
-    story = overloaded(load)
+def test_an_overloaded_daemon_turns_new_questions_away_and_answers_the_others():
+    story = overloaded()
     recorded = len(story.store.events())
     assert story.send("为什么？", advance=False).reply == BUSY
     assert story.send("/chatgpt 为什么？", user="carol", advance=False).reply == BUSY
@@ -158,28 +161,29 @@ def test_an_overloaded_daemon_turns_new_questions_away_and_answers_the_others(lo
     assert len(story.store.events()) == recorded, "nothing about them is recorded"
     story.advance(3)
     assert len(story.model.calls) == 1
-    load.is_high = False
+    rest(story)
     later = story.send("为什么？")
     story.advance(3)
     assert later.reply == "好。", "the load is over"
 
 
-def test_stopping_works_in_an_overload(load):
-    story = overloaded(load)
+def test_stopping_works_in_an_overload():
+    story = overloaded()
     assert story.send("停止", user="bob", advance=False).reply not in {None, BUSY}
 
 
-def test_a_question_that_was_turned_away_gets_the_same_reply_later(load):
-    story = overloaded(load)
+def test_a_question_that_was_turned_away_gets_the_same_reply_later():
+    story = overloaded()
     message = messages.text_message("一？")
     assert story.deliver(message, advance=False).reply == BUSY
-    load.is_high = False
+    rest(story)
     story.advance(5)
+    rest(story)
     assert story.deliver(message).reply == BUSY
     assert len(story.model.calls) == 1, "only the one that was admitted"
 
 
-def test_the_operator_is_told(load):
-    story = overloaded(load)
+def test_the_operator_is_told():
+    story = overloaded()
     story.send("为什么？", advance=False)
     assert story.service.base.fullness.recent() == {"load": 0.0}

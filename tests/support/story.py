@@ -129,6 +129,7 @@ class Story:
         self.start()
 
     max_running = 10_000
+    clock_type = Clock
 
     # The service.
 
@@ -138,7 +139,7 @@ class Story:
 
     def prepare(self) -> None:
         """Start listening, without loading the log."""
-        self.clock = Clock()
+        self.clock = self.clock_type()
         self.clock.rightNow = self.world_clock.rightNow
         self._model_http = OutsideHttp(self.outside)
         self._handle = _Handle(self.store)

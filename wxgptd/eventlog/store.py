@@ -69,7 +69,7 @@ class StoreListener(NamedTuple):
     on_full: Callable[[bool], None]
 
 
-class _Group:
+class _Flush:
     """The appends of one flush, and those who wait until they are durable."""
 
     __slots__ = ("appends", "waiting")
@@ -108,9 +108,9 @@ class LogStore:
         self._alarms = alarms
         self._bounds = bounds
         self._flushing = False
-        self._open = _Group()
+        self._open = _Flush()
         """The appends that have not been flushed yet."""
-        self._committing: list[_Group] = []
+        self._committing: list[_Flush] = []
         """The flushes that are not durable yet, oldest first."""
         self._failed: StoreUnavailable | None = None
         self._writer: Writer | None = None
@@ -255,9 +255,9 @@ class LogStore:
 
     def _flush(self) -> None:
         if self._writer is not None and self._open.appends:
-            group, self._open = self._open, _Group()
-            self._committing.append(group)
-            self._writer.flush(group)
+            flush, self._open = self._open, _Flush()
+            self._committing.append(flush)
+            self._writer.flush(flush)
 
     def tag(self, user: User) -> int:
         """Return a number of 64 bits that leads back to `user`, and reveals nothing else."""
@@ -297,7 +297,7 @@ class LogStore:
         return self._writer is not None and self._writer.full
 
     def _pending(self) -> int:
-        return self._open.appends + sum(group.appends for group in self._committing)
+        return self._open.appends + sum(flush.appends for flush in self._committing)
 
     def snapshot(self, capture: Capture) -> Callable[[], None]:
         """Return a function that takes a snapshot of everything up to now.
@@ -354,26 +354,26 @@ class LogStore:
         if error is not None:
             raise self._failed or _unavailable(error)
 
-    def _durable(self, place: Place, group: object) -> None:
-        self._turns.in_reactor(lambda: self._acknowledge(place, group))
+    def _durable(self, place: Place, flush: object) -> None:
+        self._turns.in_reactor(lambda: self._acknowledge(place, flush))
 
-    def _acknowledge(self, place: Place, group: object) -> None:
+    def _acknowledge(self, place: Place, flush: object) -> None:
         if self._users is not None:
             self._users.note_frame(place)
-        if not isinstance(group, _Group) or group not in self._committing:
+        if not isinstance(flush, _Flush) or flush not in self._committing:
             return  # part of a flush that needs several commits, or the log has failed
-        self._committing.remove(group)
-        for result in group.waiting:
+        self._committing.remove(flush)
+        for result in flush.waiting:
             result.callback(None)
         self._flush()
         self._flushing = bool(self._committing)
 
     def _fail(self, error: Exception) -> None:
         self._failed = _unavailable(error)
-        groups = (*self._committing, self._open)
-        self._committing, self._open = [], _Group()
-        for group in groups:
-            for result in group.waiting:
+        flushes = (*self._committing, self._open)
+        self._committing, self._open = [], _Flush()
+        for flush in flushes:
+            for result in flush.waiting:
                 result.errback(self._failed)
         self._alarms.on_failure(self._failed)
 

@@ -52,7 +52,9 @@ class Response:
     `twisted.web.iweb.IResponse`, and is the transport of the protocol that reads the body.
     """
 
-    def __init__(self, code: int, fields: list[tuple[bytes, bytes]], connection: _Connection):
+    def __init__(
+        self, code: int, fields: list[tuple[bytes, bytes]], connection: _Connection
+    ) -> None:
         self.code = code
         self.fields = fields
         self._connection: _Connection | None = connection
@@ -76,8 +78,6 @@ class Response:
         """Close the connection at once, unless the body has ended: then it is no longer ours."""
         if self._connection is not None:
             self._connection.abort()
-
-    abortConnection = stopProducing = loseConnection
 
     def ended(self) -> None:
         """Let go of the connection."""
@@ -104,7 +104,7 @@ class _Connection(BytesProtocol):
         self._body: Body | None = None
         self._response: Response | None = None
         self._reader: Wrapped = None
-        self._early: list[bytes] = []
+        self._early = b""
         """What arrived of a body before there was a reader."""
         self._is_persistent = self._is_aborted = False
         self._lost: Failure | None = None
@@ -182,8 +182,7 @@ class _Connection(BytesProtocol):
         call, self._call, self._body = self._call, None, body
         self._head = b""
         assert call is not None
-        if rest or body.is_over:
-            self._early = [rest]
+        self._early = rest
         self._response = Response(code, fields, self)
         call.answered(self._response)
         if self._reader is None and self._body is body:
@@ -201,9 +200,9 @@ class _Connection(BytesProtocol):
         """Deliver the body of `response` to `reader`."""
         self._reader = reader
         reader.makeConnection(response)
-        early, self._early = self._early, []
-        if early and self._body is not None:
-            self._read_body(early[0])
+        early, self._early = self._early, b""
+        if self._body is not None and (early or self._body.is_over):
+            self._read_body(early)
         if self._lost is not None:
             if self._body is not None:
                 self._end_early(self._body, self._lost)
@@ -214,7 +213,7 @@ class _Connection(BytesProtocol):
         body = self._body
         assert body is not None
         if self._reader is None:
-            self._early = [b"".join((*self._early, data))]
+            self._early += data
             return
         piece = body.feed(data)
         if piece:

@@ -39,8 +39,6 @@ _TOO_LARGE = (
 class BoundedRequest(server.Request):
     """A request that rejects an oversized body before reading it."""
 
-    _rejected = False
-
     def render(self, resrc: IResource) -> None:
         """Render `resrc`; answer an unknown method with one line that does not repeat the URL."""
         try:
@@ -87,7 +85,7 @@ class BoundedRequest(server.Request):
             super().gotLength(length)
 
     def handleContentChunk(self, data: bytes) -> None:
-        if self._rejected:
+        if self._bounded.rejects:
             return
         assert self.content is not None
         if self.content.tell() + len(data) > self._max_body_bytes():
@@ -96,15 +94,18 @@ class BoundedRequest(server.Request):
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        if not self._rejected:
+        if not self._bounded.rejects:
             super().requestReceived(command, path, version)
 
+    @property
+    def _bounded(self) -> BoundedChannel:
+        return cast("BoundedChannel", self.channel)
+
     def _max_body_bytes(self) -> int:
-        return cast("BoundedChannel", self.channel).site.max_body_bytes
+        return self._bounded.site.max_body_bytes
 
     def _reject(self) -> None:
-        self._rejected = True
-        cast("BoundedChannel", self.channel).rejects = True
+        self._bounded.rejects = True
         if self.content is not None:
             self.content.close()
         self.requestHeaders.removeHeader(b"expect")  # or a 100 Continue would follow
@@ -146,10 +147,7 @@ class BoundedChannel(http.HTTPChannel):
         self.site.leave_seat(self.connection)  # before a pipelined request takes one
         self._answering = False
         super().requestDone(request)
-        if not self.persistent:
-            # Closed as soon as the peer has read the response, which it may never do.
-            self.connection.rest()
-        elif not self._answering:
+        if self.persistent and not self._answering:
             self.connection.rest()
             if not self.requests:  # nothing of the next request has been read, but some may be here
                 early = self.clearLineBuffer()

@@ -124,7 +124,7 @@ class Connection(protocol.Protocol):
     def lose(self) -> None:
         """Close the connection once everything was sent; read nothing more."""
         self._closing = True
-        self.rest()
+        self.rest()  # the peer may never read what was sent
         self._tcp.unregisterProducer()
         self._tcp.loseConnection()
 
@@ -199,10 +199,10 @@ class Connection(protocol.Protocol):
     def _finish(self, *, persistent: bool) -> None:
         early, self._early = self._early, b""
         self._post = self._lost = None
-        self.rest()
         if not persistent:
             self.lose()
             return
+        self.rest()
         if len(early) > EAGER_BYTES:
             self._tcp.resumeProducing()
         if early:
