@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 
 import pytest
 
@@ -41,12 +42,20 @@ def test_an_empty_directory_is_an_empty_log(log):
     assert read(log) == []
 
 
-def test_every_truncation_of_an_unsealed_segment_leaves_the_exact_prefix(log):
+@pytest.fixture(params=[0, 700], ids=["without room", "with room"])
+def room(request) -> bytes:
+    """The zeros that the writer leaves after the last commit."""
+    return bytes(request.param)
+
+
+def test_every_truncation_of_an_unsealed_segment_leaves_the_exact_prefix(log, room):
     snapshots = write(log, EVENTS, seal=False)
     path, data = only_segment(log), snapshots[-1]
-    for size in range(len(data), -1, -7):
-        path.write_bytes(data[:size])
-        intact = sum(len(snapshot) <= size for snapshot in snapshots)
+    for size in range(len(data), framing.HEADER_BYTES if room else -1, -7):
+        path.write_bytes(data[:size] + room)
+        # The room provides a frame's last bytes if they are zeros.
+        needed = (len(snapshot.rstrip(b"\0") if room else snapshot) for snapshot in snapshots)
+        intact = sum(needed_bytes <= size for needed_bytes in needed)
         assert injuries.events(log) == EVENTS[:intact], size
         ready = recovery.make_ready(log)
         assert ready.next_seq == intact + 1
@@ -54,10 +63,10 @@ def test_every_truncation_of_an_unsealed_segment_leaves_the_exact_prefix(log):
             broken.unlink()
 
 
-def test_every_bit_flip_is_detected_or_leaves_the_exact_prefix(log):
+def test_every_bit_flip_is_detected_or_leaves_the_exact_prefix(log, room):
     """In an unsealed segment, only a flip in the last frame can pass for a torn tail."""
     snapshots = write(log, EVENTS[:6], seal=False)
-    path, data = only_segment(log), snapshots[-1]
+    path, data = only_segment(log), snapshots[-1] + room[:9]
     last_frame = len(snapshots[-2])
     for position in range(len(data) * 8):
         path.write_bytes(flip(position // 8, position % 8)(data))
@@ -66,7 +75,7 @@ def test_every_bit_flip_is_detected_or_leaves_the_exact_prefix(log):
         except LogDamaged:
             continue
         assert position // 8 >= last_frame, position
-        assert events == EVENTS[:5]
+        assert events == EVENTS[: 5 if position // 8 < len(snapshots[-1]) else 6]
 
 
 def test_any_bit_flip_in_a_sealed_segment_that_has_a_successor_is_reported_as_damage(log):
@@ -223,3 +232,42 @@ def test_a_follower_does_not_read_incomplete_frames(log):
     path.write_bytes(snapshots[-1])
     seen += follower.poll()
     assert [record.event for record in seen] == EVENTS[:5]
+
+
+def test_a_commit_lost_between_others_is_reported_as_damage(log):
+    """A power cut may lose any unsynced page, but no frame is written before the last is synced."""
+    snapshots = write(log, EVENTS[:6], seal=False)
+    path, data = only_segment(log), snapshots[-1]
+    for before, after in pairwise(snapshots[:-1]):
+        path.write_bytes(data[: len(before)] + bytes(len(after) - len(before)) + data[len(after) :])
+        with pytest.raises(LogDamaged, match=rf"at byte {len(before)}"):
+            recovery.make_ready(log)
+
+
+def test_a_segment_of_zeros_is_damaged_unless_only_its_header_is_lost(log):
+    snapshots = write(log, EVENTS[:3], seal=False)
+    path = only_segment(log)
+    path.write_bytes(bytes(len(snapshots[-1])))
+    with pytest.raises(LogDamaged, match="header is invalid"):
+        recovery.make_ready(log)
+    path.write_bytes(bytes(framing.HEADER_BYTES))
+    assert recovery.make_ready(log).next_seq == 1
+
+
+def test_a_start_gives_the_room_of_a_killed_writer_back(log):
+    snapshots = write(log, EVENTS[:3], seal=False)
+    path = only_segment(log)
+    assert path.stat().st_size > len(snapshots[-1])
+    assert recovery.make_ready(log).trimmed is None, "room is not a torn tail"
+    assert path.read_bytes() == snapshots[-1]
+
+
+def test_a_segment_killed_while_it_was_sealed_is_complete(log):
+    write(log, EVENTS)
+    path = only_segment(log)
+    sealed = path.read_bytes()
+    path.write_bytes(sealed + bytes(5_000))
+    assert injuries.events(log) == EVENTS
+    assert recovery.make_ready(log).segment is None
+    write(log, EVENTS[:1], previous=len(EVENTS))
+    assert injuries.events(log) == [*EVENTS, *EVENTS[:1]], "it may have a successor"

@@ -124,10 +124,10 @@ class FailingDisk(Disk):
         self.failing: set[str] = set()
         self._error = error
 
-    def write(self, descriptor, data):
+    def write(self, descriptor, data, offset):
         if "write" in self.failing:
             raise self._error
-        return super().write(descriptor, data)
+        return super().write(descriptor, data, offset)
 
     def sync(self, descriptor):
         if "sync" in self.failing:
@@ -143,12 +143,12 @@ class SmallDisk(Disk):
         self.writes_refused = 0
         self._reserved: dict = {}
 
-    def write(self, descriptor, data):
+    def write(self, descriptor, data, offset):
         self._reclaim()
         if self.room <= 0:
             self.writes_refused += 1
             raise OSError(errno.ENOSPC, "No space left on device")
-        written = super().write(descriptor, data[: self.room])
+        written = super().write(descriptor, data[: self.room], offset)
         self.room -= written
         return written
 
@@ -170,8 +170,8 @@ class SmallDisk(Disk):
 class HaltingDisk(Disk):
     """Writes seven bytes at a time."""
 
-    def write(self, descriptor, data):
-        return super().write(descriptor, data[:7])
+    def write(self, descriptor, data, offset):
+        return super().write(descriptor, data[:7], offset)
 
 
 def test_nothing_is_acknowledged_during_a_sync(tmp_path, reactor):

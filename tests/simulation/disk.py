@@ -74,20 +74,22 @@ class SimulatedDisk(Disk):
         self._state.begin_call()
         self._hub.pause(self._state.random.uniform(0.0, MAX_LATENCY_S) + extra_s)
 
-    def write(self, descriptor: int, data: memoryview) -> int:
+    def write(self, descriptor: int, data: memoryview, offset: int) -> int:
         self._begin()
         if self._faults.full:
             part = self._state.random.randrange(len(data)) if len(data) < 512 else 0
             if part and self._state.random.random() < 0.3:
-                return os.write(descriptor, data[:part])  # a full disk takes some bytes first
+                return os.pwrite(
+                    descriptor, data[:part], offset
+                )  # a full disk takes some bytes first
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self._faults.fail_next_write:
             self._faults.fail_next_write = False
-            os.write(descriptor, data[: len(data) // 2])
+            os.pwrite(descriptor, data[: len(data) // 2], offset)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         if self._faults.short_writes and len(data) > 8:
             data = data[: self._state.random.randrange(1, len(data))]
-        return os.write(descriptor, data)
+        return os.pwrite(descriptor, data, offset)
 
     def sync(self, descriptor: int) -> None:
         self._begin(self._faults.stalled_s)
@@ -176,19 +178,21 @@ class DiskState:
 
     def _cut(self, data: bytes, durable: bytes) -> bytes:
         """Return what a power cut leaves of `data`, of which only `durable` had been synced."""
-        if not data.startswith(durable):  # overwritten in place, or truncated
+        if len(data) < len(durable):  # truncated
             return self.random.choice([data, durable])
-        unsynced = data[len(durable) :]
-        kept = self.random.randrange(len(unsynced) + 1)
+        resized = durable + bytes(len(data) - len(durable))
+        begin = _first_difference(data, resized)
+        end = len(data) - _first_difference(data[::-1], resized[::-1])
+        kept = self.random.randrange(begin, max(begin, end) + 1)
         match self.random.randrange(4):
             case 0:
                 return durable
             case 1:
-                return durable + unsynced[:kept]
+                return data[:kept] + durable[kept:]
             case 2:  # the file has its new size, but not all of its new contents
-                return durable + unsynced[:kept] + bytes(len(unsynced) - kept)
+                return data[:kept] + resized[kept:]
             case _:
-                return durable + bytes(kept) + unsynced[kept:]
+                return resized[:kept] + data[kept:]
 
     def restore(self, image: Image) -> None:
         """Replace the directory's contents with `image`."""
@@ -209,3 +213,9 @@ class DiskState:
                 self._durable[path.stat().st_ino] = durable
             if named:
                 self._names.add(path)
+
+
+def _first_difference(one: bytes, other: bytes) -> int:
+    """Return how many bytes two equally long strings have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=True))
+    return next((position for position, (a, b) in pairs if a != b), len(one))

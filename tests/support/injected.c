@@ -89,11 +89,17 @@ static int injure(void)
         if (error) { errno = error; return -1; } \
     }
 
-ssize_t write(int fd, const void *data, size_t size)
+/* Without an offset, `at` is -1. */
+static ssize_t plain_write(int fd, const void *data, size_t size, off64_t at)
+{
+    return at < 0 ? REAL(write)(fd, data, size) : REAL(pwrite64)(fd, data, size, at);
+}
+
+static ssize_t injured_write(int fd, const void *data, size_t size, off64_t at)
 {
     if (wanted_fd("write", fd)) {
         if (is("torn") || is("short")) {
-            ssize_t written = REAL(write)(fd, data, size > 1 ? size / 2 : size);
+            ssize_t written = plain_write(fd, data, size > 1 ? size / 2 : size, at);
             if (is("torn"))
                 kill(getpid(), SIGKILL);
             return written;
@@ -101,18 +107,20 @@ ssize_t write(int fd, const void *data, size_t size)
         int error = injure();
         if (error) { errno = error; return -1; }
     }
-    return REAL(write)(fd, data, size);
+    return plain_write(fd, data, size, at);
 }
 
+ssize_t write(int fd, const void *data, size_t size)
+{
+    return injured_write(fd, data, size, -1);
+}
 ssize_t pwrite(int fd, const void *data, size_t size, off_t at)
 {
-    FAIL_IF(wanted_fd("pwrite", fd));
-    return REAL(pwrite)(fd, data, size, at);
+    return injured_write(fd, data, size, at);
 }
 ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at)
 {
-    FAIL_IF(wanted_fd("pwrite", fd));
-    return REAL(pwrite64)(fd, data, size, at);
+    return injured_write(fd, data, size, at);
 }
 int fdatasync(int fd) { FAIL_IF(wanted_fd("fdatasync", fd)); return REAL(fdatasync)(fd); }
 int fsync(int fd) { FAIL_IF(wanted_fd("fsync", fd)); return REAL(fsync)(fd); }

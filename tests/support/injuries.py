@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.builders import ALICE, History, complete, offer
 from wxgptd.domain.model.events import Event
 from wxgptd.domain.model.values import User
-from wxgptd.eventlog import codec, formats, master_key, reader, recovery, segments
+from wxgptd.eventlog import codec, formats, framing, master_key, reader, recovery, segments
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
 from wxgptd.ports.record import Recorded
@@ -48,7 +48,10 @@ def write(
     seal: bool = True,
     previous: int = 0,
 ) -> list[bytes]:
-    """Append `events`, one commit each; return the newest segment's bytes after each commit."""
+    """Append `events`, one commit each; return the newest segment's bytes after each commit.
+
+    The bytes do not include the room for later commits.
+    """
     segments.make_private_directory(directory)
     keys = keyring_of(directory)
     if not keys.is_whole:
@@ -76,11 +79,19 @@ def write(
         writer.append([codec.encode(key, number, session, event)], new_key)
         writer.flush()
         assert durable.acquire(timeout=10), failures
-        snapshots.append(segments.list_segments(directory)[-1].read_bytes())
+        data = segments.list_segments(directory)[-1].read_bytes()
+        snapshots.append(data[: end_of(data)])
     if seal:
         writer.close()
     assert not failures
     return snapshots
+
+
+def end_of(data: bytes) -> int:
+    """Return where the last complete commit of an undamaged segment ends."""
+    header = framing.unpack_header(data)
+    assert header is not None
+    return framing.tail_of(memoryview(data), header).end
 
 
 def read(directory: Path, after: int = 0) -> list[Recorded]:

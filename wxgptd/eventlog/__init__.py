@@ -39,12 +39,15 @@ associated data. Such segments are not rewritten; the next start seals an open o
 new segment. In format 1, events are ``[tag, version, at, account, openid, previous, fields]`` in
 the clear; the next start rewrites such a log.
 
+Zeros after the last frame, or after the footer, are *room*: the writer fills an open segment with
+zeros ahead of its end (`room`), and cuts them off when it seals the segment.
+
 **Torn or damaged.** A tail is *torn* if no valid frame or footer follows the first bad byte of
-the last, unsealed segment. This is what a crash leaves: none of its events was ever acknowledged,
-and the next start trims it and keeps a copy as ``*.broken``. Every other failed check is *damage*:
-the daemon refuses to start and changes nothing. (In an open segment, a flipped bit in the last
-frame cannot be distinguished from a torn tail. In a sealed segment, the footer protects the last
-frame as well.)
+the last, unsealed segment, and not all bytes from there on are zero. This is what a crash leaves:
+none of its events was ever acknowledged, and the next start trims it and keeps a copy as
+``*.broken``. Every other failed check is *damage*: the daemon refuses to start and changes
+nothing. (In an open segment, a flipped bit in the last frame cannot be distinguished from a torn
+tail. In a sealed segment, the footer protects the last frame as well.)
 
 **Writing.** Events are durable when the fdatasync that follows their frame has returned, and are
 acknowledged only then. A new segment is durable when its directory has been synced as well. A

@@ -32,9 +32,9 @@ def write_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
 class Disk:
     """System calls, passed as an argument so that tests can make them fail."""
 
-    def write(self, descriptor: int, data: memoryview) -> int:
-        """Write some of `data`; return the number of bytes written."""
-        return os.write(descriptor, data)
+    def write(self, descriptor: int, data: memoryview, offset: int) -> int:
+        """Write some of `data` at `offset`; return the number of bytes written."""
+        return os.pwrite(descriptor, data, offset)
 
     def sync(self, descriptor: int) -> None:
         """Make the data written so far durable."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wxgptd.eventlog import framing, reader, segments
 from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.room import read_growing
 from wxgptd.ports.record import AnyRecord
 
 
@@ -41,8 +42,7 @@ class Follower:
             assert header is not None
             try:
                 with path.open("rb") as file:
-                    file.seek(self._offset)
-                    data = memoryview(file.read())
+                    data = read_growing(file, self._offset)
             except FileNotFoundError:
                 self._path, self._due, self._begin = None, 0, self._after
                 continue

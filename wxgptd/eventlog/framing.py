@@ -64,7 +64,7 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Unsealed:
-    """The bytes end after an intact frame."""
+    """The bytes end after an intact frame, but for zeros: room for the next (`room`)."""
 
     end: int
     next_seq: int
@@ -194,6 +194,8 @@ def frames(
         part = unpack(data, header.key, position)
         match part:
             case None:
+                if _is_room(data, position):
+                    return Unsealed(position, due)
                 if has_valid_after(data, header.key, position + 1):
                     return Damaged(position, due, "checksum does not match")
                 return Torn(position, due)
@@ -201,12 +203,19 @@ def frames(
                 yield part
                 position, due = part.end, due + part.count
             case Sealed() if part.next_seq == due:
-                if part.end != len(data):
+                if not _is_room(data, part.end):
                     return Damaged(part.end, due, "bytes follow the footer")
                 return part
             case Frame(first_seq=wrong) | Sealed(next_seq=wrong):
                 return Damaged(position, due, f"event {due} expected, {wrong} found")
     return Unsealed(position, due)
+
+
+def _is_room(data: memoryview, position: int) -> bool:
+    """Return whether only zeros follow in `data`, or nothing."""
+    if any(data[position : position + HEAD_BYTES]):
+        return False
+    return data[position:].tobytes() == bytes(len(data) - position)
 
 
 class Walk:

@@ -13,6 +13,7 @@ from pathlib import Path
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, formats, framing, packing, segments
 from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.room import read_growing
 from wxgptd.ports.record import AnyRecord
 from wxgptd.untyped import Packed
 
@@ -264,8 +265,7 @@ class mapped:  # noqa: N801 (a context manager, like `suppress`)
             size = file.seek(0, 2)
             file.seek(max(0, size - framing.HEAD_BYTES))
             if not framing.is_footer(file.read()):
-                file.seek(0)
-                return memoryview(file.read())
+                return read_growing(file)
             # Read-only and private: a reader must not be able to write into the log.
             return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
 

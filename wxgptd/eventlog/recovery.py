@@ -17,6 +17,7 @@ from pathlib import Path
 from wxgptd.eventlog import codec, framing, log_writing, reader, segments
 from wxgptd.eventlog.disk import DISK, Reserve, is_disk_full, write_all
 from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.room import first_used, used_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def make_ready(directory: Path) -> Ready:
         return Ready(None, None, 0, 1, None)
     path = paths[-1]
     with reader.mapped(path) as data:
-        size = len(data)
+        size = used_bytes(data)
         header = reader.read_header(path, data, last=True)
         if header is None:
             first = segments.first_seq_of(path)
@@ -134,7 +135,8 @@ def make_ready(directory: Path) -> Ready:
                 return _replace_empty(path, next_seq, None)
             _sync_footer(path, framing.pack_footer(header.key, next_seq), tail.end)
             return Ready(None, None, 0, next_seq, None)
-        trimmed = _save_tail(path, tail.end, size) if isinstance(tail, framing.Torn) else None
+        torn = isinstance(tail, framing.Torn)
+        trimmed = _save_tail(path, first_used(data, tail.end), size) if torn else None
         if header.version == framing.FORMAT_VERSION:
             _rewrite(path, data[: tail.end])
             return Ready(path, header, tail.end, next_seq, trimmed)
@@ -208,7 +210,7 @@ def _write_in_place(path: Path, data: memoryview, footer: bytes) -> None:
 
 
 def _save_tail(path: Path, offset: int, size: int) -> Trimmed:
-    """Copy the bytes starting at `offset`, using the disk reserve if the disk is full."""
+    """Copy the bytes from `offset` to `size`, using the disk reserve if the disk is full."""
     try:
         return _copy_tail(path, offset, size)
     except OSError as error:
@@ -218,7 +220,7 @@ def _save_tail(path: Path, offset: int, size: int) -> Trimmed:
 
 
 def _copy_tail(path: Path, offset: int, size: int) -> Trimmed:
-    """Copy the bytes starting at `offset` to a new file beside the segment, durably."""
+    """Copy the bytes from `offset` to `size` to a new file beside the segment, durably."""
     number = 0
     while True:
         kept = path.with_name(f"{path.name}.{offset}.{number}.broken")
@@ -230,7 +232,7 @@ def _copy_tail(path: Path, offset: int, size: int) -> Trimmed:
     try:
         with os.fdopen(descriptor, "wb") as copy, path.open("rb") as source:
             source.seek(offset)
-            copy.write(source.read())
+            copy.write(source.read(size - offset))
             copy.flush()
             os.fsync(copy.fileno())
     except OSError:

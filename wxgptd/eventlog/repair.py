@@ -37,6 +37,7 @@ from wxgptd.eventlog import (
     verifying,
 )
 from wxgptd.eventlog.keyring import Keyring
+from wxgptd.eventlog.room import first_used, used_bytes
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded
 
 _NO_HEADER = "its header is invalid"
@@ -308,8 +309,8 @@ def _frames(
     path: Path, data: memoryview, header: framing.Header, plan: Plan, *, last: bool
 ) -> Iterator[framing.Frame]:
     """Yield the intact frames of a segment, whatever is between them."""
-    position = framing.HEADER_BYTES
-    while position < len(data):
+    position, used = framing.HEADER_BYTES, used_bytes(data)
+    while position < used:
         part = framing.unpack(data, header.key, position)
         match part:
             case framing.Frame():
@@ -320,9 +321,9 @@ def _frames(
             case None:
                 after = framing.next_valid(data, header.key, position + 1)
                 if after is None and last:
-                    plan.torn = len(data) - position
+                    plan.torn = used - first_used(data, position)
                     return
-                end = len(data) if after is None else after
+                end = used if after is None else after
                 plan.gaps.append(Gap(path.name, position, end - position, "no valid frame"))
                 position = end
 

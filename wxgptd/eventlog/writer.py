@@ -28,6 +28,7 @@ from wxgptd.eventlog.framing import MAX_GROUP_BYTES
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.positions import Place
 from wxgptd.eventlog.recovery import Ready
+from wxgptd.eventlog.room import AppendOnlyFile
 from wxgptd.eventlog.system import System
 from wxgptd.eventlog.user_key import UserKey
 from wxgptd.eventlog.workers import Queue
@@ -54,22 +55,6 @@ class _Group:
         self.packed.append(packed)
         self.events += events
         self.bytes += len(packed)
-
-
-class _File:
-    """A file to which each write is appended completely or not at all."""
-
-    def __init__(self, descriptor: int, size: int) -> None:
-        self.descriptor = descriptor
-        self.size = size
-
-    def close(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-
-_CLOSED = _File(-1, 0)
 
 
 class Commits(NamedTuple):
@@ -132,7 +117,7 @@ class Writer:
         self._written_seq = ready.next_seq
         self._first_seq = ready.next_seq
         self._error: Exception | None = None
-        self._segment = self._keys_file = _CLOSED
+        self._segment = self._keys_file = AppendOnlyFile(-1, 0, system.disk)
         self._key = 0
         self._keys = keys
         self._ready = ready
@@ -241,12 +226,13 @@ class Writer:
             self._listener.on_full(full)
 
     def _make_room(self) -> None:
-        """Release the disk reserve, or wait a moment if it has been released already.
+        """Release the segment's room and the disk reserve, or wait a moment if that is done.
 
         Raises:
             OSError: the writer is closing and there is no room.
         """
         self._set_full(full=True)
+        self._segment.trim()
         if not self._reserve.give_up() and self._closing.wait(LOOK_FOR_ROOM_S):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -269,16 +255,17 @@ class Writer:
         events = group.events
         payload = codec.join(events, group.packed)
         place = Place(self._written_seq, self._first_seq, self._segment.size)
-        self._write(
-            self._segment, framing.pack_frame(self._key, self._written_seq, events, payload)
-        )
+        frame = framing.pack_frame(self._key, self._written_seq, events, payload)
+        if not self.full:
+            self._segment.make_room(len(frame), self._bounds.bytes)
+        self._append(self._segment, frame)
         began = time.monotonic()
-        self._disk.sync(self._segment.descriptor)
+        self._segment.sync()
         took = time.monotonic() - began
         self._written_seq += events
         if group.erased:
             self._keys.overwrite(self._keys_file.descriptor, group.erased)
-            self._disk.sync(self._keys_file.descriptor)
+            self._keys_file.sync()
         commits = self._commits
         self._commits = Commits(commits.groups + 1, commits.events + events, commits.sync_s + took)
         self._syncs[bisect_left(SYNC_BOUNDS_S, took)] += 1
@@ -287,8 +274,8 @@ class Writer:
     def _write_keys(self, keys: list[UserKey]) -> None:
         """Append keys to the keyring. Durable on return."""
         records, begin = [self._keys.record(key) for key in keys], self._keys_file.size
-        self._write(self._keys_file, b"".join(records))
-        self._disk.sync(self._keys_file.descriptor)
+        self._append(self._keys_file, b"".join(records))
+        self._keys_file.sync()
         self._keys.placed(keys, begin, records)
 
     def _is_old(self) -> bool:
@@ -298,49 +285,34 @@ class Writer:
             and self._written_seq > self._first_seq
         )
 
-    def _write(self, file: _File, data: bytes) -> None:
-        """Write all of `data` or none of it."""
-
-        def write() -> None:
-            view = memoryview(data)
-            try:
-                while view:
-                    view = view[self._disk.write(file.descriptor, view) :]
-            except OSError as error:
-                # A full disk may still accept part of a frame before it fails.
-                if is_disk_full(error):
-                    os.ftruncate(file.descriptor, file.size)
-                    os.lseek(file.descriptor, file.size, os.SEEK_SET)
-                raise
-
-        self._with_room(write)
-        file.size += len(data)
+    def _append(self, file: AppendOnlyFile, data: bytes) -> None:
+        """Append all of `data`, waiting for room if the disk is full."""
+        self._with_room(lambda: file.append(data))
 
     def _open(self, ready: Ready) -> None:
-        # Not O_APPEND: on Linux, `pwrite` would append as well and could not overwrite anything.
         keys = os.open(self._keys.path, os.O_WRONLY | os.O_CLOEXEC)
-        self._keys_file = _File(keys, os.lseek(keys, 0, os.SEEK_END))
+        self._keys_file = AppendOnlyFile(keys, os.fstat(keys).st_size, self._disk)
         if ready.segment is None or ready.header is None:
             self._create(ready.next_seq)
             return
-        descriptor = os.open(ready.segment, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        self._segment = _File(descriptor, ready.offset)
+        descriptor = os.open(ready.segment, os.O_WRONLY | os.O_CLOEXEC)
+        self._segment = AppendOnlyFile(descriptor, ready.offset, self._disk)
         self._key, self._first_seq = ready.header.key, ready.header.first_seq
 
     def _create(self, first_seq: int) -> None:
         path = self._directory / segments.segment_name(first_seq)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._segment = _File(self._with_room(lambda: os.open(path, flags, 0o600)), 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = self._with_room(lambda: os.open(path, flags, 0o600))
+        self._segment = AppendOnlyFile(descriptor, 0, self._disk)
         self._key = secrets.randbits(32)
         self._first_seq, self._created = first_seq, segments.creation_time()
-        self._write(
-            self._segment,
-            framing.pack_header(framing.Header(first_seq, self._created, self._key)),
-        )
-        self._disk.sync(self._segment.descriptor)
+        header = framing.Header(first_seq, self._created, self._key)
+        self._append(self._segment, framing.pack_header(header))
+        self._segment.sync()
         segments.sync_directory(self._directory, self._disk.sync_directory)
 
     def _seal(self) -> None:
-        self._write(self._segment, framing.pack_footer(self._key, self._written_seq))
-        self._disk.sync(self._segment.descriptor)
+        self._append(self._segment, framing.pack_footer(self._key, self._written_seq))
+        self._segment.trim()
+        self._segment.sync()
         self._segment.close()
