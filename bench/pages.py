@@ -1,10 +1,10 @@
 """Readers of answers in progress: the daemon's CPU, and how late a chunk reaches a page.
 
-    python bench/pages.py [--readers 500] [--answers 50] [--seconds 20]
+    python bench/pages.py [--readers 500] [--answers 50] [--seconds 20] [--gap 0.05]
 
-A model writes `answers` answers at once, a chunk every 50 ms. The `readers` are spread evenly over
+A model writes `answers` answers at once, a chunk every `gap` seconds. The `readers` are spread evenly over
 them and receive server-sent events. Each chunk contains the time it was sent, so a reader knows
-how late it is. Updates go out every 0.05 to 0.7 s, depending on the load: half of that is the delay on
+how late it is. Updates go out every 0.05 to 3 s, depending on the load: half of that is the delay on
 average. For comparison, a bare twisted.web resource broadcasts the same bytes at the same times to
 the same number of readers: it renders nothing, reads from no model and keeps no log.
 """
@@ -24,7 +24,6 @@ from pathlib import Path
 
 import support
 
-GAP_S = 0.05
 WINDOW = '[window]\ndeliberate_timeouts_per_5min = 0\nreply_margin = "4s"'
 Frames = list[tuple[float, bytes]]
 
@@ -71,9 +70,10 @@ def cpu_s(pid: int) -> float:
 class Model:
     """A model that sends timestamped chunks once `begin` is set."""
 
-    def __init__(self, chunks: int) -> None:
+    def __init__(self, chunks: int, gap_s: float) -> None:
         self.begin = asyncio.Event()
         self._chunks = chunks
+        self._gap_s = gap_s
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one call."""
@@ -86,7 +86,7 @@ class Model:
             ends = "。\n\n" if number % 12 == 11 else "，"
             text = f"说到这里@{time.monotonic():.6f}@是**第 {number} 句**{ends}"
             writer.write(_event({"delta": {"content": text}}))
-            await asyncio.sleep(GAP_S)
+            await asyncio.sleep(self._gap_s)
         writer.write(_event({"delta": {}, "finish_reason": "stop"}) + b"data: [DONE]\n\n")
         await writer.drain()
         writer.close()
@@ -134,7 +134,7 @@ async def measure_daemon(
     arguments: argparse.Namespace,
 ) -> tuple[float, list[float], list[Frames]]:
     """Return the daemon's CPU time, how late chunks were, and one reader's events for each answer."""
-    model = Model(int(arguments.seconds / GAP_S))
+    model = Model(int(arguments.seconds / arguments.gap), arguments.gap)
     model_port = support.free_port()
     server = await asyncio.start_server(model.serve, "127.0.0.1", model_port, backlog=1_000)
     with support.Daemon(f"http://127.0.0.1:{model_port}/v1", WINDOW) as daemon:
@@ -213,6 +213,7 @@ def main() -> None:
     parser.add_argument("--readers", type=int, default=500)
     parser.add_argument("--answers", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--gap", type=float, default=0.05, help="seconds from chunk to chunk")
     arguments = parser.parse_args()
     support.raise_file_limit()
     used, late, topics = asyncio.run(measure_daemon(arguments))
