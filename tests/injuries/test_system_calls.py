@@ -20,6 +20,9 @@ APPENDS = 80
 STEP = 1 if TORTURE else 4
 """A normal run makes only every fourth call fail in each way, but kills at every call."""
 
+STARTUP_CALLS = 30
+"""A first start makes about so many calls; each of them is always injured."""
+
 pytestmark = pytest.mark.processes
 
 
@@ -64,8 +67,8 @@ def every_call(place: Path, what: str, step: int, **more: str) -> list[Outcome]:
     """Injure one call after another; return the outcomes."""
     total = count(place, **more)
     with ThreadPoolExecutor(2) as pool:
-        numbers = range(1, total + 1, step)
-        return list(pool.map(lambda n: run_injured(place, what, n, **more), numbers))
+        numbers = {*range(1, min(total, STARTUP_CALLS) + 1), *range(1, total + 1, step)}
+        return list(pool.map(lambda n: run_injured(place, what, n, **more), sorted(numbers)))
 
 
 @pytest.mark.parametrize("what", ["kill", "torn"])

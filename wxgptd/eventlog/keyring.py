@@ -13,6 +13,7 @@ writes the end of the file once more, because its last records may never have be
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import weakref
@@ -330,7 +331,8 @@ class Keyring:
         """Rewrite the file, without the keys of the references in `without`. Durable on return.
 
         Raises:
-            OSError: the disk is full, or the file system does not allow it; nothing has changed.
+            OSError: the disk is full, or the file system does not allow it: nothing has changed.
+                Or the disk failed (EIO): it is unknown which file the next start will find.
         """
         deleted = {number_of(reference) for reference in without}
         created = self.created if self.created < float("inf") else segments.creation_time()
@@ -343,8 +345,11 @@ class Keyring:
             fresh.unlink(missing_ok=True)
             raise
         fresh.rename(self.path)
-        segments.sync_directory(self.path.parent)
         self.refresh()
+        try:
+            segments.sync_directory(self.path.parent)
+        except OSError as error:  # even for lack of space: the old file is gone
+            raise OSError(errno.EIO, f"{self.path.parent} cannot be synced: {error}") from error
 
     def _live(self, deleted: Container[int]) -> Iterator[bytes]:
         """Yield the records to keep, sorted by number as far as they are in the file."""

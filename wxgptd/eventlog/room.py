@@ -75,9 +75,10 @@ class AppendOnlyFile:
             self._end = end
 
     def trim(self) -> None:
-        """Give the room back."""
-        os.ftruncate(self.descriptor, self.size)
-        self._end = self.size
+        """Give the room back, unless the file is closed."""
+        if self.descriptor >= 0:
+            os.ftruncate(self.descriptor, self.size)
+            self._end = self.size
 
     def sync(self) -> None:
         """Make what was appended durable."""
