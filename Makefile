@@ -10,7 +10,7 @@ WORKERS ?= $(shell echo $$((2 * $(CORES))))
 DISTRIBUTED := --dist loadgroup --no-loadscope-reorder
 
 # Targets that are too slow for `make test`; `make nightly` runs them all.
-NIGHTLY := torture siege test-peers bench
+NIGHTLY := torture siege test-peers bench million soak
 
 .DEFAULT_GOAL := help
 .PHONY: help demo check test nightly $(NIGHTLY) lint style types fast format docs golden simulate pictures lock clean
@@ -53,6 +53,12 @@ test-peers: .venv/ready      ## nightly: test against third-party model servers 
 
 bench: .venv/ready           ## nightly: run every benchmark in turn (15 min)
 	for name in webhook hold replay log stream pages load outage window; do $(BIN)/python bench/$$name.py || exit 1; done
+
+million: .venv/ready         ## nightly: a million users: start, memory, latency, snapshots (20 min, 4 GB of disk)
+	$(BIN)/python bench/growth.py --users 100000,1000000 --seconds 5
+
+soak: .venv/ready            ## nightly: users come and go for half an hour: does anything grow? (30 min)
+	$(BIN)/python bench/soak.py
 
 lint: style types            ## style and types
 

@@ -4,7 +4,7 @@
 
 `users` people come back again and again; as many others come once, ask, and leave the account,
 which erases them. Each conversation is a command, a question that a model answers at once, a look
-at the answer's page, and for those who leave the event of leaving. One line a minute: what the
+at the answer's page, and for those who leave the event of leaving. One line a minute (`--every`): what the
 process holds, what the log has, and how late replies were. The last line compares the last third
 of the run with the third before it.
 """
@@ -26,12 +26,11 @@ import support
 import webhook
 from growth import LEAVE
 
-MINUTE_S = 60.0
 LINK = re.compile(r"/a/[\w-]{22}")
 
 
-class Minute(NamedTuple):
-    """What one line of the table has."""
+class Line(NamedTuple):
+    """One line of the table."""
 
     conversations: int
     rss_mib: float
@@ -81,11 +80,11 @@ class Crowd:
             writer.close()
 
 
-def sample(daemon: support.Daemon, state: Path, crowd: Crowd) -> Minute:
-    """Return the figures of the last minute."""
+def sample(daemon: support.Daemon, state: Path, crowd: Crowd) -> Line:
+    """Return the figures since the last line."""
     late, crowd.late_s = crowd.late_s, []
     process = Path(f"/proc/{daemon.pid}")
-    return Minute(
+    return Line(
         crowd.conversations,
         daemon.rss_bytes() / 2**20,
         len(os.listdir(process / "fd")),
@@ -96,23 +95,23 @@ def sample(daemon: support.Daemon, state: Path, crowd: Crowd) -> Minute:
     )
 
 
-async def soak(daemon: support.Daemon, state: Path, options: argparse.Namespace) -> list[Minute]:
-    """Run for so many minutes, printing a line for each."""
-    crowd, lines = Crowd(daemon, options.users), list[Minute]()
+async def soak(daemon: support.Daemon, state: Path, options: argparse.Namespace) -> list[Line]:
+    """Run for so many minutes, printing a line from time to time."""
+    crowd, lines = Crowd(daemon, options.users), list[Line]()
     running: set[asyncio.Task[None]] = set()
     began = time.monotonic()
-    print("minute  conversations   RSS MiB  descriptors  threads  log MiB   p50 ms   p99 ms")
-    while len(lines) < options.minutes:
-        minute_ends = began + MINUTE_S * (len(lines) + 1)
-        while (now := time.monotonic()) < minute_ends:
+    print("seconds  conversations   RSS MiB  descriptors  threads  log MiB   p50 ms   p99 ms")
+    while len(lines) * options.every < options.minutes * 60.0:
+        line_ends = began + options.every * (len(lines) + 1)
+        while (now := time.monotonic()) < line_ends:
             task = asyncio.create_task(crowd.converse())
             running.add(task)
             task.add_done_callback(running.discard)
             due = began + crowd.conversations / options.rate
-            await asyncio.sleep(max(0.0, min(due, minute_ends) - now))
+            await asyncio.sleep(max(0.0, min(due, line_ends) - now))
         lines.append(line := sample(daemon, state, crowd))
         print(
-            f"{len(lines):6}  {line.conversations:13,}  {line.rss_mib:8.1f}  {line.descriptors:11}"
+            f"{len(lines) * options.every:7.0f}  {line.conversations:13,}  {line.rss_mib:8.1f}  {line.descriptors:11}"
             f"  {line.threads:7}  {line.log_mib:7.1f}  {line.p50_ms:7.1f}  {line.p99_ms:7.1f}",
             flush=True,
         )
@@ -123,7 +122,8 @@ async def soak(daemon: support.Daemon, state: Path, options: argparse.Namespace)
 def main() -> None:
     """Run and compare."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--minutes", type=int, default=30)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--every", type=float, default=60.0, help="seconds from line to line")
     parser.add_argument("--users", type=int, default=2_000)
     parser.add_argument("--rate", type=float, default=60.0, help="conversations a second")
     options = parser.parse_args()

@@ -26,6 +26,7 @@ BENCH = Path(__file__).parent.parent / "bench"
         ("outage.py", ["--seconds", "0.2", "--rate", "2", "--asking", "1"]),
         ("window.py", []),  # in virtual time; it checks that the budget meets its goal
         ("growth.py", ["--events", "100,1000"]),
+        ("soak.py", ["--minutes", "0.05", "--every", "1", "--rate", "5", "--users", "5"]),
         ("log.py", ["--appends", "640", "--rounds", "1"]),
         ("pages.py", ["--readers", "6", "--answers", "2", "--seconds", "1"]),
         ("stream.py", ["--answers", "5", "--chunks", "5", "--rounds", "1"]),
