@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from wxgptd.domain.model.values import (
     Ignorable,
     Picture,
     Policy,
+    Rating,
     SessionId,
     Standing,
     Subscribe,
@@ -87,7 +89,32 @@ COMMANDS = st.one_of(
         lambda s: c.RecordFact(e.StandingChanged(at=0.0, standing=s, until=0.0)),
         st.sampled_from(list(Standing)),
     ),
-    st.builds(lambda q: c.RecordFact(e.PageOpened(at=0.0, question=DeliveryKey(q))), DELIVERIES),
+    st.builds(
+        lambda fact, q: c.RecordFact(fact(at=0.0, question=DeliveryKey(q))),
+        st.sampled_from([e.PageOpened, e.ReaderSeen, partial(e.AnswerRated, rating=Rating.UP)]),
+        DELIVERIES,
+    ),
+    st.builds(
+        lambda q, age: c.AdmitWriter(
+            at=0.0, question=DeliveryKey(q), cookie=q.encode(), issued_at=age
+        ),
+        DELIVERIES,
+        st.floats(0.0, 2_000.0),
+    ),
+    st.builds(
+        lambda words, delivery, session, page, retries: c.AskOnPage(
+            message=receive(
+                words, f"page:{delivery}", session=session, policy=Policy(max_waiting=1)
+            ),
+            session=SessionId(page),
+            retries=DeliveryKey(retries),
+        ),
+        WORDS,
+        DELIVERIES,
+        st.uuids().map(lambda u: SessionId(u.hex)),
+        st.sampled_from(["s-m1", "s-m2", "unknown"]),
+        st.one_of(st.just(""), DELIVERIES),
+    ),
 )
 TIMED = st.lists(st.tuples(COMMANDS, st.floats(0.0, 400.0)), max_size=60)
 
@@ -96,6 +123,8 @@ def timed(command: c.Command, at: float) -> c.Command:
     """Return the command as if it had been given at that time."""
     if isinstance(command, c.RecordFact):
         return c.RecordFact(replace(command.fact, at=at))
+    if isinstance(command, c.AskOnPage):
+        return replace(command, message=replace(command.message, at=at))
     return replace(command, at=at)
 
 

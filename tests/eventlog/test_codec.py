@@ -17,6 +17,7 @@ from wxgptd.domain.model.values import (
     CloseReason,
     FailureReason,
     Finish,
+    Rating,
     ReplyKind,
     Standing,
     Style,
@@ -64,6 +65,10 @@ VALUES = {
     "retries": "q0",
     "sealed": b"sealed words",
     "count": 37,
+    "cookie": b"digest of a cookie",
+    "rating": Rating.DOWN,
+    "words": "天没有那么蓝",
+    "issued_at": 1_700_000_000.125,
 }
 ENCODING = "utf-8", "surrogatepass"
 REASONS = {"SessionClosed": CloseReason.CLEARED, "AnswerFailed": FailureReason.BUSY}

@@ -3,8 +3,9 @@
 `v1` has all events in their first format; `v2` those added or changed for pictures, pushes,
 standings and readable text; `v3` those for several models and their cost; `v4` is in format 2,
 encrypted, and one of its users was erased; `v5` continues that log with the times when messages
-were sent, taps and timeout budgets; `v6` and `v7` have every kind of event, in formats 2 and 3. The
-JSON that scripts read may gain keys but never loses any.
+were sent, taps and timeout budgets; `v6` and `v7` have every kind of event, in formats 2 and 3;
+`v8` adds those of pages on which users write. The JSON that scripts read may gain keys but never
+loses any.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.reply_window import Open, Settled, Window
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import NO_SESSION, SessionId
-from wxgptd.domain.transitions import pushes, questions, sessions, windows
+from wxgptd.domain.transitions import pages, pushes, questions, sessions, windows
 
 HISTORY_LINKS = 50
 """The maximum number of history links per user; beyond it the oldest is dropped."""
@@ -67,10 +67,16 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
         case e.AnswerRestarted():
             return questions.restarted(state, event)
         case e.PageOpened():
-            return questions.page_opened(state, event)
+            return pages.opened(state, event)
         case e.HistoryLinkIssued():
             issued = (*state.history_links, (event.link, event.at))
             return state._replace(history_links=issued[-HISTORY_LINKS:])
+        case e.WriterAdmitted():
+            return pages.writer_admitted(state, event)
+        case e.ReaderSeen():
+            return pages.reader_seen(state, event)
+        case e.AnswerRated():
+            return pages.answer_rated(state, event)
         case e.PushStarted() | e.PushDelivered() | e.PushFailed():
             return pushes.evolved(state, event)
         case e.ContextTrimmed():
@@ -119,6 +125,9 @@ def session_of(state: UserState, event: e.Event) -> SessionId:
             | e.AnswerFailed()
             | e.AnswerRestarted()
             | e.PageOpened()
+            | e.WriterAdmitted()
+            | e.ReaderSeen()
+            | e.AnswerRated()
             | e.PushStarted()
             | e.PushDelivered()
             | e.PushFailed()

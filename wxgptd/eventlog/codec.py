@@ -89,6 +89,9 @@ _KINDS = (
     _Kind(25, 1, e.SessionResumed),
     _Kind(26, 1, e.MessageHeld, ("sealed",)),
     _Kind(27, 1, e.MessagesUnanswered),
+    _Kind(28, 1, e.WriterAdmitted, ("cookie",)),
+    _Kind(29, 1, e.ReaderSeen),
+    _Kind(30, 1, e.AnswerRated, ("words",)),
 )
 
 FIELDS: Mapping[str, Mapping[str, Any]] = {  # Any: a type, or a NewType

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgpack
 
+from wxgptd.domain.model.page_writing import PageWriting
 from wxgptd.domain.model.past import Past
 from wxgptd.domain.model.reply_window import Open, Settled, Window
 from wxgptd.domain.model.session import Answer, Completed, Failed, Pending, Question, Session
@@ -20,6 +21,7 @@ from wxgptd.domain.model.values import (
     CloseReason,
     FailureReason,
     Finish,
+    Rating,
     Reply,
     ReplyKind,
     Standing,
@@ -62,8 +64,14 @@ def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are
         standing=Standing(raw.standing),
         history_links=tuple(map(tuple, raw.history_links)),
         held=Held(*raw.held) if raw.held is not None else None,
+        writing=_writing(raw.writing),
     )
     return state
+
+
+def _writing(values: Packed) -> PageWriting:
+    raw = PageWriting(*values)
+    return raw._replace(cookies=tuple(raw.cookies))
 
 
 def _session(values: Packed) -> Session:
@@ -78,7 +86,9 @@ def _session(values: Packed) -> Session:
 def _question(values: Packed) -> Question:
     raw: Any = Question(*values)  # Any: likewise
     question: Question = raw._replace(
-        answer=_answer(raw.answer), style=Style(raw.style) if raw.style is not None else None
+        answer=_answer(raw.answer),
+        style=Style(raw.style) if raw.style is not None else None,
+        rating=Rating(raw.rating),
     )
     return question
 

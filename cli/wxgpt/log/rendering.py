@@ -144,6 +144,12 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "link", "to the user's own history"
         case e.PageOpened(question=question):
             return "page", f"of {question} opened"
+        case e.WriterAdmitted(question=question):
+            return "writer", f"a browser may ask on the page of {question or 'the history'}"
+        case e.ReaderSeen(question=question):
+            return "reading", f"the page of {question}"
+        case e.AnswerRated(question=question, rating=rating, words=words):
+            return "rated", f"{question}: {rating or 'rating withdrawn'} {words}".rstrip()
         case e.PushStarted(question=question, start=start, end=end):
             return "push", f"{start}..{end} of {question}"
         case e.PushDelivered(question=question):

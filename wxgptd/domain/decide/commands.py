@@ -8,6 +8,7 @@ from typing import NamedTuple
 from wxgptd.domain.intake.routing import Message
 from wxgptd.domain.model.events import Fact
 from wxgptd.domain.model.values import (
+    PAGE_PREFIX,
     AnswerUsage,
     AssistantName,
     CloseReason,
@@ -65,6 +66,38 @@ class Receive:
     def tapped(self) -> bool:
         """Whether the message was sent by tapping a link."""
         return self.message.tapped
+
+    @property
+    def is_on_page(self) -> bool:
+        """Whether the message comes from a page, not from WeChat."""
+        return self.delivery.startswith(PAGE_PREFIX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskOnPage:
+    """A question arrives from a page of `session`.
+
+    `message` has a delivery key that begins with `PAGE_PREFIX`, and its content is the question's
+    text. `retries` is the question that it repeats, if any, and `image` that question's picture.
+    """
+
+    message: Receive
+    session: SessionId
+    retries: DeliveryKey = DeliveryKey("")
+    image: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmitWriter:
+    """Exchange the write secret of a link, issued at `issued_at`, for a cookie.
+
+    `question` and `cookie` are as in `events.WriterAdmitted`.
+    """
+
+    at: float
+    question: DeliveryKey
+    cookie: bytes
+    issued_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +173,8 @@ class EraseUser:
 
 Command = (
     Receive
+    | AskOnPage
+    | AdmitWriter
     | OfferReply
     | RecordFact
     | ExpireSession

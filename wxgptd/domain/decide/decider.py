@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from wxgptd.domain.decide import closing, offering
+from wxgptd.domain.decide import closing, offering, pages
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.decide.receiving import receive
 from wxgptd.domain.model import events as e
@@ -32,6 +32,10 @@ def decide(state: UserState, command: c.Command) -> Events:
     match command:
         case c.Receive():
             return receive(state, command)
+        case c.AskOnPage():
+            return pages.ask(state, command)
+        case c.AdmitWriter():
+            return pages.admit(state, command)
         case c.OfferReply():
             settled = offering.offer(state, command)
             return offering.with_reminder(state, settled, command.at, command.policy)
@@ -103,6 +107,11 @@ def _note(state: UserState, fact: e.Fact) -> Events:
         case e.PageOpened():
             entry = state.find(fact.question)
             return () if entry is None or entry[1].page_opened else (fact,)
+        case e.ReaderSeen():
+            return pages.seen(state, fact)
+        case e.AnswerRated():
+            entry = state.find(fact.question)
+            return () if entry is None else (fact,)
         case e.StandingChanged():
             return _standing_changed(state, fact)
         case _ if isinstance(fact, e.AccountFact):

@@ -16,7 +16,7 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.reply_window import Settled, Window
 from wxgptd.domain.model.session import Completed, Failed, Question
 from wxgptd.domain.model.state import UserState
-from wxgptd.domain.model.values import EVENT_PREFIX, DeliveryKey, Notice, Standing
+from wxgptd.domain.model.values import EVENT_PREFIX, PAGE_PREFIX, DeliveryKey, Notice, Standing
 
 Events = tuple[e.Event, ...]
 
@@ -131,8 +131,10 @@ def _limited(
     state: UserState, command: c.Receive, name: Notice, for_s: float, *, silent: bool = True
 ) -> Events:
     if silent and any(
-        _is_limit_notice(window) and window.first_at > command.at - SILENT_FOR_S
-        for window in state.windows.values()
+        _is_limit_notice(window)
+        and window.first_at > command.at - SILENT_FOR_S
+        and not delivery.startswith(PAGE_PREFIX)
+        for delivery, window in state.windows.items()
     ):
         return ()
     about = str(ceil(for_s)) if for_s > 0 else ""

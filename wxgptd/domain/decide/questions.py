@@ -87,8 +87,8 @@ def ask(
         return declined(command, Notice.MODERATED, "")
     if assistant in command.spent:
         return declined(command, Notice.BUDGET_SPENT, "")
-    is_command = not isinstance(command.message.phrase.action, phrases.Say)
-    limited = limits.limit_on_question(state, command, silent=not is_command)
+    is_chat = isinstance(command.message.phrase.action, phrases.Say) and not command.is_on_page
+    limited = limits.limit_on_question(state, command, silent=is_chat)
     if limited is not None:
         return limited
     opened = () if live is not None else (session_opened(command, assistant),)

@@ -22,6 +22,7 @@ from wxgptd.domain.model.values import (
     FailureReason,
     Finish,
     LinkHash,
+    Rating,
     ReplyKind,
     SessionId,
     Standing,
@@ -243,6 +244,41 @@ class PageOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class WriterAdmitted:
+    """A browser may write on the user's pages, in exchange for the write secret of a link.
+
+    The link leads to the answer to `question`, or to the history if it is empty. `cookie` is the
+    digest of the browser's cookie; the secret was issued at `issued_at`.
+    """
+
+    at: float
+    question: DeliveryKey
+    cookie: bytes
+    issued_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderSeen:
+    """A browser that may write had the page of the answer to `question` open."""
+
+    at: float
+    question: DeliveryKey
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRated:
+    """The user rated the answer to `question` on its page, and may have said why.
+
+    A later rating replaces an earlier one.
+    """
+
+    at: float
+    question: DeliveryKey
+    rating: Rating
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PushStarted:
     """A part of a late answer is about to be sent as a customer-service message.
 
@@ -329,6 +365,9 @@ Event = (
     | ReplyOffered
     | HistoryLinkIssued
     | PageOpened
+    | WriterAdmitted
+    | ReaderSeen
+    | AnswerRated
     | PushStarted
     | PushDelivered
     | PushFailed
@@ -347,6 +386,8 @@ Fact = (
     | AnswerRestarted
     | ContextTrimmed
     | PageOpened
+    | ReaderSeen
+    | AnswerRated
     | StandingChanged
     | AccountFact
 )

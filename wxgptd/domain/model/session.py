@@ -17,6 +17,7 @@ from wxgptd.domain.model.values import (
     FailureReason,
     Finish,
     LinkHash,
+    Rating,
     SessionId,
     Style,
 )
@@ -65,7 +66,7 @@ class Question(NamedTuple):
     positions in the answer. `late` means that the answer came after its window was settled;
     `pushed` whether its last push was delivered, None if there was none; `trimmed` whether to
     notify the user that older turns were left out. `retries` is the question that this one repeats,
-    if any.
+    if any; `rating` is what the user thinks of the answer.
     """
 
     delivery: DeliveryKey
@@ -84,6 +85,7 @@ class Question(NamedTuple):
     pushed: bool | None = None
     trimmed: bool = False
     retries: DeliveryKey = DeliveryKey("")
+    rating: Rating = Rating.NONE
 
     def answered(self, answer: Answer, *, late: bool) -> Question:
         """Return the question with that answer."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from wxgptd.domain.model.page_writing import NO_WRITING, PageWriting
 from wxgptd.domain.model.past import NO_SESSIONS, Past
 from wxgptd.domain.model.reply_window import Open, Window, is_over
 from wxgptd.domain.model.session import (
@@ -63,7 +64,7 @@ class UserState(NamedTuple):
     has set the user's standing at least once. Sessions that ended before `history_since` have been
     dropped; `history_links` holds the valid links to the history, with the times they were issued.
     `held` is the message that was held back when the user was last notified, at `hinted_at`, that
-    the session has expired.
+    the session has expired. `writing` holds the browsers that may write on the user's pages.
     """
 
     version: int = 0
@@ -84,11 +85,24 @@ class UserState(NamedTuple):
     tap_pushes: int = 0
     held: Held | None = None
     hinted_at: float = 0.0
+    writing: PageWriting = NO_WRITING
 
     @property
     def heard_at(self) -> float:
-        """When the user last wrote or tapped."""
+        """When the user last wrote or tapped in the chat."""
         return max(self.spoke_at, self.tapped_at)
+
+    def may_write(self, cookie: bytes, at: float, ask_for_s: float) -> bool:
+        """Return whether the browser with that cookie may write on the user's pages at `at`.
+
+        It may until `ask_for_s` seconds have passed since the last sign of life.
+        """
+        seen_at = max(self.heard_at, self.writing.seen_at)
+        return (
+            cookie in self.writing.cookies
+            and at - seen_at < ask_for_s
+            and self.standing_at(at) is not Standing.BLOCKED
+        )
 
     def live_at(self, at: float) -> Session | None:
         """Return the session open at `at`; a session does not expire while an answer is pending."""

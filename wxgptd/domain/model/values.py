@@ -22,6 +22,7 @@ DeliveryKey = NewType("DeliveryKey", str)
 the key of the delivery that asked it."""
 
 EVENT_PREFIX = "event:"
+PAGE_PREFIX = "page:"
 """Prefix of the delivery keys of events; those of messages never have it."""
 
 LinkHash = NewType("LinkHash", bytes)
@@ -221,6 +222,14 @@ class Ignorable:
 
 
 Content = Text | Picture | Unsupported | Subscribe | Unsubscribe | Ignorable
+
+
+class Rating(StrEnum):
+    """What a user thinks of an answer; `NONE` takes a rating back."""
+
+    NONE = ""
+    UP = "up"
+    DOWN = "down"
 
 
 @dataclass(frozen=True, slots=True)

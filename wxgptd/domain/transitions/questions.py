@@ -1,4 +1,4 @@
-"""Questions: asked, answered, asked again, read on their page."""
+"""Questions: asked, answered, asked again."""
 
 from __future__ import annotations
 
@@ -60,14 +60,6 @@ def restarted(state: UserState, event: e.AnswerRestarted) -> UserState:
     return state._replace(live=live, past=past)
 
 
-def page_opened(state: UserState, event: e.PageOpened) -> UserState:
-    """Return the state with the page of an answer opened, which counts as activity."""
-    live, past = state.sessions_with(state.question(event.question).seen())
-    live = _touched(live, event.question, event.at)
-    unseen = state.unseen_without(event.question)
-    return state._replace(live=live, past=past, unseen=unseen)
-
-
 def _answered(
     state: UserState,
     name: DeliveryKey,
@@ -81,7 +73,7 @@ def _answered(
         question = question._replace(offered=0)
     late = not isinstance(state.windows.get(name), Open)
     live, past = state.sessions_with(question.answered(answer, late=late))
-    live = _touched(live, name, at)
+    live = touched(live, name, at)
     unanswered = tuple(other for other in state.unanswered if other != name)
     unseen = state.unseen
     if _is_worth_a_look(answer) and not question.page_opened:
@@ -107,7 +99,7 @@ def trimmed(state: UserState, event: e.ContextTrimmed) -> UserState:
     return state._replace(past=state.past.with_holder(event.question, lambda _: changed))
 
 
-def _touched(live: Session | None, question: DeliveryKey, at: float) -> Session | None:
+def touched(live: Session | None, question: DeliveryKey, at: float) -> Session | None:
     """Return the open session after some activity, if `question` belongs to it."""
     return live.touched(at) if live is not None and question in live.questions else live
 

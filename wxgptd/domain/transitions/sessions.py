@@ -32,7 +32,12 @@ def closed(state: UserState, event: e.SessionClosed) -> UserState:
     unseen = state.unseen
     if unseen and event.reason is CloseReason.CLEARED:
         unseen = tuple(name for name in unseen if name not in session.questions)
-    return state._replace(live=None, past=state.past.appended(session), unseen=unseen)
+    writing = state.writing
+    if event.reason is CloseReason.CLEARED:
+        writing = writing.ended(event.at)
+    return state._replace(
+        live=None, past=state.past.appended(session), unseen=unseen, writing=writing
+    )
 
 
 def model_chosen(state: UserState, event: e.ModelChosen) -> UserState:
@@ -57,7 +62,9 @@ def command_given(state: UserState, event: e.CommandGiven) -> UserState:
         case "stop":
             return _stopped(updated)
         case "clear":
-            return updated._replace(history_links=())
+            return updated._replace(history_links=(), writing=updated.writing.ended(event.at))
+        case "clear session":
+            return updated._replace(writing=updated.writing.ended(event.at))
         case _:
             return updated
 

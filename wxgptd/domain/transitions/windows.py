@@ -8,7 +8,15 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.reply_window import Open, Settled, Window
 from wxgptd.domain.model.session import Pending
 from wxgptd.domain.model.state import Inconsistent, UserState
-from wxgptd.domain.model.values import NO_SESSION, DeliveryKey, Notice, Reply, ReplyKind, SessionId
+from wxgptd.domain.model.values import (
+    NO_SESSION,
+    PAGE_PREFIX,
+    DeliveryKey,
+    Notice,
+    Reply,
+    ReplyKind,
+    SessionId,
+)
 
 REMEMBERED_FOR_S = 900.0
 """How long a window is retained: WeChat's attempts are 15 s apart at most, late pushes a minute."""
@@ -44,6 +52,8 @@ def opened(
     match event:
         case e.UserSubscribed() | e.UserUnsubscribed():  # following is not a message
             return state._replace(live=live, windows=windows)
+        case _ if delivery.startswith(PAGE_PREFIX):  # WeChat allows no pushes for it
+            return state._replace(live=live, windows=windows, writing=state.writing.seen(at))
         case _ if event.tapped:
             return state._replace(live=live, windows=windows, tapped_at=at, tap_pushes=0)
         case _:

@@ -1,0 +1,44 @@
+"""Which browsers may write on a user's pages. Pure.
+
+A link only lets its reader read: links are shared. Writing takes a cookie, which a browser gets in
+exchange for the write secret that a link in the chat carries. Each exchange spends its secret and
+all that were issued before it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MAX_WRITERS = 8
+"""A user's devices; the browser that was admitted first makes room for another."""
+
+
+class PageWriting(NamedTuple):
+    """The browsers that may write on one user's pages.
+
+    `cookies` holds the digests of their cookies, oldest first; secrets issued up to `spent_at` are
+    spent. `seen_at` is when one of the browsers was last used. Times are in seconds since the
+    epoch.
+    """
+
+    cookies: tuple[bytes, ...] = ()
+    spent_at: float = 0.0
+    seen_at: float = 0.0
+
+    def admitted(self, cookie: bytes, issued_at: float) -> PageWriting:
+        """Return the state after a secret issued at `issued_at` was exchanged for `cookie`."""
+        others = tuple(other for other in self.cookies if other != cookie)
+        return self._replace(
+            cookies=(*others, cookie)[-MAX_WRITERS:], spent_at=max(self.spent_at, issued_at)
+        )
+
+    def ended(self, at: float) -> PageWriting:
+        """Return the state in which nobody may write, and all secrets so far are spent."""
+        return self._replace(cookies=(), spent_at=max(self.spent_at, at))
+
+    def seen(self, at: float) -> PageWriting:
+        """Return the state after some activity at `at`."""
+        return self._replace(seen_at=max(self.seen_at, at))
+
+
+NO_WRITING = PageWriting()
