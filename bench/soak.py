@@ -4,7 +4,7 @@
 
 `users` people come back again and again; as many others come once, ask, and leave the account,
 which erases them. Each conversation is a command, a question that a model answers at once, a look
-at the answer's page, and for those who leave the event of leaving. One line a minute (`--every`): what the
+at the history's page, and for those who leave the event of leaving. One line a minute (`--every`): what the
 process holds, what the log has, and how late replies were. The last line compares the last third
 of the run with the third before it.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import os
 import random
@@ -26,13 +27,14 @@ import support
 import webhook
 from growth import LEAVE
 
-LINK = re.compile(r"/a/[\w-]{22}")
+LINK = re.compile(r"/h/[\w-]{22}")
 
 
 class Line(NamedTuple):
     """One line of the table."""
 
     conversations: int
+    failed: int
     rss_mib: float
     descriptors: int
     threads: int
@@ -50,16 +52,24 @@ class Crowd:
         self._numbers = itertools.count(1)
         self.late_s: list[float] = []
         self.conversations = 0
+        self.failed = 0
 
     async def converse(self) -> None:
         """Have one conversation, of someone who comes back or of someone who leaves."""
         self.conversations += 1
+        try:
+            await self._converse()
+        except OSError:
+            self.failed += 1
+
+    async def _converse(self) -> None:
         leaves = self.conversations % 2 == 0
         name = f"once{self.conversations}" if leaves else f"user{random.randrange(self._users)}"
         await self._say(name, "/chatgpt")
-        reply = await self._say(name, "为什么天是蓝的？")
-        if link := LINK.search(reply):
-            await self._exchange(f"GET {link[0]} HTTP/1.0\r\n\r\n".encode())
+        answered = "蓝光" in await self._say(name, "为什么天是蓝的？")
+        link = LINK.search(await self._say(name, "/history"))
+        page = await self._exchange(f"GET {link[0]} HTTP/1.0\r\n\r\n".encode()) if link else ""
+        self.failed += not (answered and "蓝光" in page)
         if leaves:
             await self._say(name, "", LEAVE.format(user=name, at=int(time.time())))
 
@@ -80,16 +90,26 @@ class Crowd:
             writer.close()
 
 
+def disk_usage(directory: Path) -> int:
+    """Return the size of the files in `directory`, some of which may just be disappearing."""
+    size = 0
+    for path in directory.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
 def sample(daemon: support.Daemon, state: Path, crowd: Crowd) -> Line:
     """Return the figures since the last line."""
     late, crowd.late_s = crowd.late_s, []
     process = Path(f"/proc/{daemon.pid}")
     return Line(
         crowd.conversations,
+        crowd.failed,
         daemon.rss_bytes() / 2**20,
         len(os.listdir(process / "fd")),
         len(os.listdir(process / "task")),
-        sum(path.stat().st_size for path in (state / "log").iterdir()) / 2**20,
+        disk_usage(state / "log") / 2**20,
         1e3 * statistics.median(late),
         1e3 * statistics.quantiles(late, n=100)[98],
     )
@@ -100,7 +120,9 @@ async def soak(daemon: support.Daemon, state: Path, options: argparse.Namespace)
     crowd, lines = Crowd(daemon, options.users), list[Line]()
     running: set[asyncio.Task[None]] = set()
     began = time.monotonic()
-    print("seconds  conversations   RSS MiB  descriptors  threads  log MiB   p50 ms   p99 ms")
+    print(
+        "seconds  conversations  failed   RSS MiB  descriptors  threads  log MiB   p50 ms   p99 ms"
+    )
     while len(lines) * options.every < options.minutes * 60.0:
         line_ends = began + options.every * (len(lines) + 1)
         while (now := time.monotonic()) < line_ends:
@@ -111,7 +133,7 @@ async def soak(daemon: support.Daemon, state: Path, options: argparse.Namespace)
             await asyncio.sleep(max(0.0, min(due, line_ends) - now))
         lines.append(line := sample(daemon, state, crowd))
         print(
-            f"{len(lines) * options.every:7.0f}  {line.conversations:13,}  {line.rss_mib:8.1f}  {line.descriptors:11}"
+            f"{len(lines) * options.every:7.0f}  {line.conversations:13,}  {line.failed:6,}  {line.rss_mib:8.1f}  {line.descriptors:11}"
             f"  {line.threads:7}  {line.log_mib:7.1f}  {line.p50_ms:7.1f}  {line.p99_ms:7.1f}",
             flush=True,
         )

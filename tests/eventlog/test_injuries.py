@@ -251,7 +251,9 @@ def test_a_segment_of_zeros_is_damaged_unless_only_its_header_is_lost(log):
     with pytest.raises(LogDamaged, match="header is invalid"):
         recovery.make_ready(log)
     path.write_bytes(bytes(framing.HEADER_BYTES))
-    assert recovery.make_ready(log).next_seq == 1
+    ready = recovery.make_ready(log)
+    assert ready.next_seq == 1
+    assert ready.trimmed is None, "there is nothing to keep"
 
 
 def test_a_start_gives_the_room_of_a_killed_writer_back(log):
@@ -269,5 +271,6 @@ def test_a_segment_killed_while_it_was_sealed_is_complete(log):
     path.write_bytes(sealed + bytes(5_000))
     assert injuries.events(log) == EVENTS
     assert recovery.make_ready(log).segment is None
+    assert path.read_bytes() == sealed, "its room is given back"
     write(log, EVENTS[:1], previous=len(EVENTS))
     assert injuries.events(log) == [*EVENTS, *EVENTS[:1]], "it may have a successor"

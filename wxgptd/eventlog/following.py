@@ -42,7 +42,7 @@ class Follower:
             assert header is not None
             try:
                 with path.open("rb") as file:
-                    data = read_growing(file, self._offset)
+                    data = read_growing(file.fileno(), self._offset)
             except FileNotFoundError:
                 self._path, self._due, self._begin = None, 0, self._after
                 continue

@@ -265,7 +265,7 @@ class mapped:  # noqa: N801 (a context manager, like `suppress`)
             size = file.seek(0, 2)
             file.seek(max(0, size - framing.HEAD_BYTES))
             if not framing.is_footer(file.read()):
-                return read_growing(file)
+                return read_growing(file.fileno())
             # Read-only and private: a reader must not be able to write into the log.
             return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
 

@@ -22,7 +22,7 @@ from wxgptd.eventlog.room import first_used, used_bytes
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """A torn tail was cut off `segment` at `offset`, with a copy in `kept`."""
+    """A torn tail was cut off `segment`, with a copy of `size` bytes from `offset` on in `kept`."""
 
     segment: Path
     offset: int
@@ -127,7 +127,7 @@ def make_ready(directory: Path) -> Ready:
         header = reader.read_header(path, data, last=True)
         if header is None:
             first = segments.first_seq_of(path)
-            return _replace_empty(path, first, _save_tail(path, 0, size))
+            return _replace_empty(path, first, _save_tail(path, 0, size) if size else None)
         tail = framing.tail_of(data, header)
         next_seq = reader.require_tail(path, tail, last=True)
         if isinstance(tail, framing.Sealed):
@@ -152,6 +152,7 @@ def _sync_footer(path: Path, footer: bytes, end: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         write_all(descriptor, footer, end - len(footer))
+        os.ftruncate(descriptor, end)  # the room, if the writer was killed before it did this
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

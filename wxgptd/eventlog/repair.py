@@ -247,7 +247,7 @@ class _Salvage:
             return header
         if len(data) <= framing.HEADER_BYTES:
             if last:
-                plan.torn = len(data)
+                plan.torn = used_bytes(data)
             else:
                 plan.gaps.append(Gap(path.name, 0, len(data), _NO_HEADER))
             return None

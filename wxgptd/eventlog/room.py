@@ -10,7 +10,7 @@ Readers take zeros up to the end of the file for its end (`framing.frames`).
 from __future__ import annotations
 
 import os
-from typing import IO
+from collections.abc import Callable
 
 from wxgptd.eventlog.disk import Disk, is_disk_full
 
@@ -21,7 +21,15 @@ More would gain nothing, and a full disk is not noticed before the room is used 
 """
 
 _CHUNK_BYTES = 64 * 1024
-_ZEROS = bytes(_CHUNK_BYTES)
+"""How much is searched at a time for the end of what was written."""
+
+Read = Callable[[int, memoryview, int], None]
+"""Reads bytes of an open file, from an offset on, into a buffer."""
+
+
+def _read(descriptor: int, into: memoryview, offset: int) -> None:
+    while into and (count := os.preadv(descriptor, [into], offset)):
+        into, offset = into[count:], offset + count
 
 
 class AppendOnlyFile:
@@ -55,9 +63,9 @@ class AppendOnlyFile:
         self._end = max(self._end, self.size)
 
     def make_room(self, needed: int, limit: int) -> None:
-        """Fill the file with zeros so that `needed` bytes fit, unless it has room for them.
+        """Fill the file with zeros, so that appending `needed` bytes does not make it longer.
 
-        The file does not get longer than `limit`. A full disk is no error: there is no room then.
+        The zeros end at `limit`. A full disk is no error: the file has no room then.
 
         Raises:
             OSError: the disk failed.
@@ -97,38 +105,40 @@ class AppendOnlyFile:
             view, offset = view[written:], offset + written
 
 
-def read_growing(file: IO[bytes], offset: int = 0) -> memoryview:
-    """Return the bytes of `file` from `offset` on, while another process may be appending to it.
+def read_growing(descriptor: int, offset: int = 0, read: Read = _read) -> memoryview:
+    """Return the bytes of a file from `offset` on, while another process may be appending to it.
 
     What overwrites zeros may be read out of order: the zeros before a frame was written, and then
-    the frame after it, which would look like damage. So it is read twice. The writer syncs each
-    frame before it writes the next, so all frames before the last byte that the first pass saw
-    are complete in the second, and what the second sees beyond that byte is left out.
+    the frame after it, which would look like damage. So the last byte that is not zero is found
+    first. The writer has written each frame completely before it begins the next, so what is read
+    then is complete up to the frame with that byte; what follows it is left out.
     """
-    file.seek(offset)
-    data = file.read()
-    seen = _used(data)
-    if not seen:
-        return memoryview(data)
-    file.seek(offset)
-    data = file.read()
-    return memoryview(data[:seen] + bytes(len(data) - seen) if seen < len(data) else data)
+    size = os.fstat(descriptor).st_size
+    end = size
+    while end > offset:
+        chunk = memoryview(bytearray(min(_CHUNK_BYTES, end - offset)))
+        read(descriptor, chunk, end - len(chunk))
+        used = used_bytes(chunk)
+        end -= len(chunk) - used
+        if used:
+            break
+    data = memoryview(bytearray(max(0, size - offset)))
+    read(descriptor, data[: max(0, end - offset)], offset)
+    return data
 
 
 def used_bytes(data: memoryview) -> int:
     """Return where the zeros at the end of `data` begin."""
-    return _used(data.tobytes())
+    end = len(data)
+    while end:
+        chunk = data[max(0, end - _CHUNK_BYTES) : end].tobytes()
+        if used := len(chunk.rstrip(b"\0")):
+            return end - len(chunk) + used
+        end -= len(chunk)
+    return 0
 
 
 def first_used(data: memoryview, position: int) -> int:
     """Return where the zeros that begin at `position` end."""
     rest = data[position:].tobytes()
     return position + len(rest) - len(rest.lstrip(b"\0"))
-
-
-def _used(data: bytes) -> int:
-    end = len(data)
-    while end >= _CHUNK_BYTES and data.endswith(_ZEROS, 0, end):
-        end -= _CHUNK_BYTES
-    begin = max(0, end - _CHUNK_BYTES)
-    return begin + len(data[begin:end].rstrip(b"\0"))

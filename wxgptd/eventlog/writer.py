@@ -7,7 +7,7 @@ can no longer be trusted. The writer stops, and the next start recovers.
 
 A full disk is the one exception, since it costs nothing but time: the partly written frame is
 truncated, and the disk reserve is released for essential writes. When the reserve is used up as
-well, the commit waits for room.
+well, the commit waits for space.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from wxgptd.ports.record import SYNC_BOUNDS_S
 T = TypeVar("T")
 
 SEGMENT_BYTES = 64 * 1024 * 1024
-LOOK_FOR_ROOM_S = 1.0
+LOOK_FOR_SPACE_S = 1.0
 
 
 class _Group:
@@ -78,7 +78,7 @@ class Listener(NamedTuple):
     `on_durable` is called for each commit, with the place of its frame and the token given to
     `flush`, or None if the flush needs another commit; `on_failure` once, with the error after
     which nothing more becomes durable; `on_full` whenever the disk becomes full, and when there is
-    room again.
+    space again.
     """
 
     on_durable: Callable[[Place, object], None]
@@ -211,11 +211,11 @@ class Writer:
             self._keys_file.close()
 
     def _next_group(self) -> _Group | None:
-        """Return the next group to commit; while the disk is full, keep checking for room."""
+        """Return the next group to commit; while the disk is full, keep checking for space."""
         while self.full:
             self._set_full(full=not self._reserve.keep())
             try:
-                return self._queue.get(timeout=LOOK_FOR_ROOM_S)
+                return self._queue.get(timeout=LOOK_FOR_SPACE_S)
             except Empty:
                 continue
         return self._queue.get()
@@ -225,18 +225,18 @@ class Writer:
             self.full = full
             self._listener.on_full(full)
 
-    def _make_room(self) -> None:
+    def _free_space(self) -> None:
         """Release the segment's room and the disk reserve, or wait a moment if that is done.
 
         Raises:
-            OSError: the writer is closing and there is no room.
+            OSError: the writer is closing and no space is left.
         """
         self._set_full(full=True)
         self._segment.trim()
-        if not self._reserve.give_up() and self._closing.wait(LOOK_FOR_ROOM_S):
+        if not self._reserve.give_up() and self._closing.wait(LOOK_FOR_SPACE_S):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def _with_room(self, action: Callable[[], T]) -> T:
+    def _with_space(self, action: Callable[[], T]) -> T:
         """Retry `action` while the disk is full; a failed `action` must leave nothing behind."""
         while True:
             try:
@@ -244,7 +244,7 @@ class Writer:
             except OSError as error:
                 if not is_disk_full(error):
                     raise
-                self._make_room()
+                self._free_space()
 
     def _commit(self, group: _Group) -> None:
         if self._segment.size >= self._bounds.bytes or self._is_old():
@@ -286,8 +286,8 @@ class Writer:
         )
 
     def _append(self, file: AppendOnlyFile, data: bytes) -> None:
-        """Append all of `data`, waiting for room if the disk is full."""
-        self._with_room(lambda: file.append(data))
+        """Append all of `data`, waiting for space if the disk is full."""
+        self._with_space(lambda: file.append(data))
 
     def _open(self, ready: Ready) -> None:
         keys = os.open(self._keys.path, os.O_WRONLY | os.O_CLOEXEC)
@@ -302,7 +302,7 @@ class Writer:
     def _create(self, first_seq: int) -> None:
         path = self._directory / segments.segment_name(first_seq)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = self._with_room(lambda: os.open(path, flags, 0o600))
+        descriptor = self._with_space(lambda: os.open(path, flags, 0o600))
         self._segment = AppendOnlyFile(descriptor, 0, self._disk)
         self._key = secrets.randbits(32)
         self._first_seq, self._created = first_seq, segments.creation_time()
