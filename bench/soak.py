@@ -2,8 +2,9 @@
 
     python bench/soak.py [--minutes 30] [--users 2000] [--rate 60]
 
-`users` people come back again and again; as many others come once, ask, and leave the account,
-which erases them. Each conversation is a command, a question that a model answers at once, a look
+At any time there are `users` people. Each has a few conversations, at random moments, and leaves the
+account, which erases them; then another takes their place. So nothing may grow but the log. Each
+conversation is a command, a question that a model answers at once, a look
 at the history's page, and for those who leave the event of leaving. One line a minute (`--every`): what the
 process holds, what the log has, and how late replies were. The last line compares the last third
 of the run with the third before it.
@@ -27,6 +28,9 @@ import support
 import webhook
 from growth import LEAVE
 
+CONVERSATIONS = 5
+"""So many conversations later, a user leaves."""
+
 LINK = re.compile(r"/h/[\w-]{22}")
 
 
@@ -48,9 +52,9 @@ class Crowd:
 
     def __init__(self, daemon: support.Daemon, users: int) -> None:
         self._port = daemon.port
-        self._users = users
         self._numbers = itertools.count(1)
         self.late_s: list[float] = []
+        self._met = [0] * users
         self.conversations = 0
         self.failed = 0
 
@@ -63,8 +67,11 @@ class Crowd:
             self.failed += 1
 
     async def _converse(self) -> None:
-        leaves = self.conversations % 2 == 0
-        name = f"once{self.conversations}" if leaves else f"user{random.randrange(self._users)}"
+        place = random.randrange(len(self._met))
+        self._met[place] += 1
+        person, met = divmod(self._met[place], CONVERSATIONS)
+        leaves = met == CONVERSATIONS - 1
+        name = f"user{place}-{person}"
         await self._say(name, "/chatgpt")
         answered = "蓝光" in await self._say(name, "为什么天是蓝的？")
         link = LINK.search(await self._say(name, "/history"))
