@@ -148,6 +148,7 @@ TABLES = (
     ("moderation", "[moderation]", config.Moderation),
     ("pictures", "[pictures]", config.Pictures),
     ("links", "[links]", config.Links),
+    ("pages", "[pages]", config.Pages),
     ("log", "[log]", config.Log),
 )
 RULES = (("rule", "[[rule]]", config.Rule), ("rule", "reply", config.RuleReply))

@@ -150,14 +150,14 @@ def test_continuing_an_answer_extends_the_session():
     assert ask(story, "二？") is not None
 
 
-def test_only_the_first_page_view_extends_the_session():
+def test_opening_a_link_does_not_extend_the_session_but_its_own_reader_does():
     story = expiry_story("ignore", lambda _: answer_at(16, ANSWER))
     story.say("/chatgpt")
     sent = story.send("一？")
     wait(story, 17)
-    path = re.search(r"https://chat.example.com(\S+)", sent.reply)[1]
+    path, secret = re.search(r"https://chat.example.com(\S+)#(\S+)", sent.reply).groups()
     wait(story, 200)
-    assert story.get(path).code == 200
+    assert story.post_json(f"{path}/claim", {"secret": secret}).code == 200
     wait(story, 200)
     assert story.get(path).code == 200
     assert story.service.summary().startswith("open sessions: 1,")

@@ -11,6 +11,7 @@ Each incarnation of the service has its own clock, which stops when the incarnat
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,17 @@ class Story:
         """POST a form like a browser and return the response."""
         typed = {"content_type": "application/x-www-form-urlencoded", **headers}
         return self._request("POST", path, typed, urlencode(form).encode())
+
+    def post_json(self, path: str, value: Any, **headers: str) -> Any:
+        """POST JSON like a page's script, and return the response, with its JSON in `.value`."""
+        typed = {
+            "content_type": "application/json",
+            "origin": self.config.server.public_url,
+            **headers,
+        }
+        response = self._request("POST", path, typed, json.dumps(value).encode())
+        response.value = json.loads(response.body) if response.body else None
+        return response
 
     def _request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""

@@ -245,6 +245,14 @@ class Links:
 
 
 @attrs.frozen(kw_only=True)
+class Pages:
+    """`[pages]`"""
+
+    ask: bool = True
+    ask_for: Duration = Duration(86_400.0)
+
+
+@attrs.frozen(kw_only=True)
 class Log:
     """`[log]`"""
 
@@ -271,13 +279,14 @@ class Config:
     moderation: Moderation = Moderation()
     pictures: Pictures = Pictures()
     links: Links = Links()
+    pages: Pages = Pages()
     log: Log = Log()
     texts: Texts = attrs.field(factory=Texts)
 
 
 TABLES = (
     Config, Server, Account, Assistant, Price, Rule, RuleReply, Article, Session, Commands, Window,
-    Reply, Limits, Moderation, Pictures, Links, Log,
+    Reply, Limits, Moderation, Pictures, Links, Pages, Log,
 )  # fmt: skip
 """Every table."""
 

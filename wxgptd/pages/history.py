@@ -21,7 +21,9 @@ from wxgptd.pages.limits import CHANGE, DOWNLOAD, HISTORY, SEARCH, Allowance
 from wxgptd.pages.render_queue import as_written
 from wxgptd.pages.rendition import number
 from wxgptd.pages.search import mark, words_of
-from wxgptd.pages.serving import HTML, LinkedResource, pack, prepare, send, serve
+from wxgptd.pages.serving import HTML, LinkedResource, Pages, pack, prepare, send, serve
+from wxgptd.pages.writing import resource
+from wxgptd.ports.page_writing import PageWriting
 from wxgptd.ports.pages import Dialogue, History, HistoryView, Turn
 
 PARAGRAPHS_AT_ONCE = 60
@@ -51,7 +53,11 @@ class _OfHistory(LinkedResource):
 
 
 class HistoryPage(_OfHistory):
-    """`/h/TOKEN`, and below it `download` and `erase`."""
+    """`/h/TOKEN`, and below it `download`, `erase` and what is written on the page."""
+
+    def __init__(self, pages: Pages, writing: PageWriting, token: str) -> None:
+        super().__init__(pages, token)
+        self._writing = writing
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         match path:
@@ -62,7 +68,7 @@ class HistoryPage(_OfHistory):
             case b"":
                 return self
             case _:
-                return notFound()
+                return resource(self._pages, self._writing, self._token, path) or notFound()
 
     def render_GET(self, request: Request) -> bytes | int:
         """Serve one page of the user's sessions, or of the search results."""

@@ -33,6 +33,9 @@ DOWNLOAD = Allowance(4, 0.1)
 CHANGE = Allowance(10, 0.2)
 """Changes made from a page: erasing."""
 
+WRITE = Allowance(60, 1)
+"""What is written on pages: questions, ratings, a sign of life a minute."""
+
 MAX_READERS = 1_000
 """How many readers may follow one answer at once."""
 

@@ -23,6 +23,7 @@ from wxgptd.domain.model.values import DeliveryKey, LinkHash, User
 KEY_BYTES = 32
 _TOKEN_BYTES = 16
 _HALF_BYTES = 8
+_MOMENT_BYTES = 6
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
@@ -66,6 +67,48 @@ def make_confirmation(key: bytes, token: str) -> str:
     """Return the value that proves that a form came from the page of `token`."""
     digest = hmac.digest(key, f"confirmed\0{token}".encode("ascii", "replace"), sha256)
     return _text(digest[:_TOKEN_BYTES])
+
+
+def make_secret(key: bytes, token: str, issued_at: float) -> str:
+    """Return the write secret of the link with `token`, issued at `issued_at` (s since the epoch).
+
+    It is the fragment of links in the chat only. It holds its time, in ms, and an HMAC of it and of
+    the token, so that nothing about it needs to be stored before it is spent.
+    """
+    moment = round(issued_at * 1_000).to_bytes(_MOMENT_BYTES, "big")
+    return _text(moment + _seal(key, token, moment))
+
+
+def issued_at(key: bytes, token: str, secret: str) -> float:
+    """Return when `secret` was issued for the link with `token`, or 0 if it was not."""
+    if not well_formed(secret):
+        return 0.0
+    data = base64.urlsafe_b64decode(f"{secret}==")
+    moment, seal = data[:_MOMENT_BYTES], data[_MOMENT_BYTES:]
+    if not hmac.compare_digest(seal, _seal(key, token, moment)):
+        return 0.0
+    return int.from_bytes(moment, "big") / 1_000
+
+
+def _seal(key: bytes, token: str, moment: bytes) -> bytes:
+    signed = b"\3" + moment + token.encode("ascii", "replace")
+    return hmac.digest(key, signed, sha256)[: _TOKEN_BYTES - _MOMENT_BYTES]
+
+
+def make_cookie_name(key: bytes, user: User, *, secure: bool) -> str:
+    """Return the name of a user's cookie, which reveals nothing about the user.
+
+    A browser may have several: two accounts of one person, or two people with one phone. Over https
+    its prefix makes browsers refuse it from anywhere but this very host.
+    """
+    digest = hmac.digest(key, b"\4" + _name(user, DeliveryKey("")), sha256)
+    return f"{'__Host-' if secure else ''}wxgptd-{digest.hex()[:12]}"
+
+
+def make_form_token(key: bytes, token: str, cookie: str) -> str:
+    """Return what the forms on the page of `token` must send, in a browser with that cookie."""
+    signed = f"form\0{token}\0{cookie}".encode("utf-8", "surrogatepass")
+    return _text(hmac.digest(key, signed, sha256)[:_TOKEN_BYTES])
 
 
 def instance_name(key: bytes) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup
 from twisted.internet.defer import Deferred
@@ -30,13 +31,15 @@ from wxgptd.pages.serving import (
     serve,
     takes_gzip,
 )
+from wxgptd.pages.writing import cookies_of, resource
+from wxgptd.ports.page_writing import PageWriting
 
 
-def resources(pages: Pages) -> dict[bytes, Resource]:
+def resources(pages: Pages, writing: PageWriting) -> dict[bytes, Resource]:
     """Return the resources by the first segments of their paths."""
     return {
-        b"a": _Tokens(pages, lambda token: AnswerPage(pages, token)),
-        b"h": _Tokens(pages, lambda token: HistoryPage(pages, token)),
+        b"a": _Tokens(pages, lambda token: AnswerPage(pages, writing, token)),
+        b"h": _Tokens(pages, lambda token: HistoryPage(pages, writing, token)),
         b"static": _Static(),
     }
 
@@ -104,8 +107,29 @@ class _File(Resource):
         return self._content
 
 
+class Turn(NamedTuple):
+    """A question and its answer, as the template needs them; `form` is its page's form token."""
+
+    token: str
+    form: str
+    question: str
+    blocks: Sequence[Markup]
+    position: str
+    progress: str
+    status: str
+    hint: str
+    thoughts: str
+    waited: int
+    elapsed: str
+    final: bool
+
+
 class AnswerPage(LinkedResource):
-    """`/a/TOKEN`, and below it `events` and `poll`."""
+    """`/a/TOKEN`, and below it `events`, `poll` and what is written on the page."""
+
+    def __init__(self, pages: Pages, writing: PageWriting, token: str) -> None:
+        super().__init__(pages, token)
+        self._writing = writing
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         match path:
@@ -116,7 +140,7 @@ class AnswerPage(LinkedResource):
             case b"":
                 return self
             case _:
-                return notFound()
+                return resource(self._pages, self._writing, self._token, path) or notFound()
 
     def render_GET(self, request: Request) -> bytes | int:
         """Serve the answer so far, complete and readable without scripts."""
@@ -128,17 +152,46 @@ class AnswerPage(LinkedResource):
             return response
         if request.method == b"GET":
             self._pages.page_views.opened(self._token)
-        return serve(
-            self._pages, request, Deferred.fromCoroutine(self._write(request, int(view.waited_s)))
-        )
+        cookies = cookies_of(request)
+        if self._writing.form_token(self._token, cookies):
+            tokens = (self._token, *self._writing.later(self._token, cookies))
+            forms = {token: self._writing.form_token(token, cookies) for token in tokens}
+            work = self._write_conversation(request, forms)
+        else:
+            work = self._write(request, int(view.waited_s))
+        return serve(self._pages, request, Deferred.fromCoroutine(work))
 
     async def _write(self, request: Request, waited_s: int) -> None:
+        """Write the page for those who may only read."""
         pages = self._pages
         rendition = await pages.renditions.durable(self._token)
         if rendition is None:
             request.write(pages.gone(request))
             return
         page, packed = await self._built(rendition, waited_s)
+        await send(pages, self._owner, request, page, packed)
+
+    async def _write_conversation(self, request: Request, forms: Mapping[str, str]) -> None:
+        """Write the page for the one who may write, with the answers that followed.
+
+        `forms` has the form token of each answer's page, by its link's token.
+        """
+        pages = self._pages
+        turns: list[Turn] = []
+        for token, form in forms.items():
+            rendition = await pages.renditions.durable(token)
+            if rendition is not None:
+                waited_s = int(rendition.view.waited_s)
+                turns.append(self._turn(token, rendition, waited_s, form))
+        if not turns or turns[0].token != self._token:
+            request.write(pages.gone(request))
+            return
+
+        def make() -> tuple[bytes, bytes]:
+            page = self._page(turns)
+            return page, pack(page)
+
+        page, packed = await pages.render_queue.run(self._owner, make)
         await send(pages, self._owner, request, page, packed)
 
     async def _built(self, rendition: Rendition, waited_s: int) -> tuple[bytes, bytes]:
@@ -150,35 +203,44 @@ class AnswerPage(LinkedResource):
         cached, cached_packed = cache.find("page"), cache.find("packed page")
         if cached is not None and cached_packed is not None:
             return cached, cached_packed
+        turns = [self._turn(self._token, rendition, waited_s)]
 
         def make() -> tuple[bytes, bytes]:
-            page = self._page(rendition, waited_s)
+            page = self._page(turns)
             return page, pack(page)
 
         if sum(map(len, rendition.blocks)) < LONG_BYTES:
-            return self._page(rendition, waited_s), b""
+            return self._page(turns), b""
         page, packed = await self._pages.render_queue.run(self._owner, make)
         if rendition.view.progress.final:
             cache.keep("page", page)
             cache.keep("packed page", packed)
         return page, packed
 
-    def _page(self, rendition: Rendition, waited_s: int) -> bytes:
-        view, texts = rendition.view, self._pages.texts
-        return self._pages.render(
-            "answer.html",
-            title=texts.page_title,
-            aigc=aigc.metadata(self._pages.place.producer, self._token),
+    def _turn(self, token: str, rendition: Rendition, waited_s: int, form: str = "") -> Turn:
+        view = rendition.view
+        return Turn(
+            token=token,
+            form=form,
             question=view.question,
             blocks=[Markup(block) for block in rendition.blocks],  # noqa: S704 (sanitised by nh3)
             position=rendition.position,
             progress=view.progress.value,
             status=rendition.said.status,
+            hint=rendition.said.hint,
             thoughts=view.thoughts,
             waited=waited_s,
-            elapsed=wording.elapsed(str(waited_s), texts),
-            elapsed_pattern=wording.elapsed("#", texts),
+            elapsed=wording.elapsed(str(waited_s), self._pages.texts),
             final=view.progress.final,
-            hint=rendition.said.hint,
-            token=self._token,
+        )
+
+    def _page(self, turns: Sequence[Turn]) -> bytes:
+        texts = self._pages.texts
+        return self._pages.render(
+            "answer.html",
+            title=texts.page_title,
+            aigc=aigc.metadata(self._pages.place.producer, self._token),
+            turns=turns,
+            elapsed_pattern=wording.elapsed("#", texts),
+            asks=self._writing.asks,
         )

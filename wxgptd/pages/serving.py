@@ -55,6 +55,7 @@ PRIVATE_HEADERS = {
 
 STATIC = Path(__file__).parent / "static"
 STATIC_TYPES = {
+    "ask.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
     "copy.js": "text/javascript; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
@@ -63,10 +64,11 @@ STATIC_TYPES = {
 
 
 class Place(NamedTuple):
-    """Where pages are served: the prefix of their paths, and the host that produces them."""
+    """Where pages are served: the prefix of their paths, the host, and the origin."""
 
     root: str = ""
     producer: str = ""
+    origin: str = ""
 
 
 class Pages:

@@ -85,6 +85,8 @@ class RuntimeFactory:
             deliberate_timeouts_per_5min=None if timeouts == "auto" else timeouts,
             daily_budget=config.limits.daily_budget,
             link_ttl_s=config.links.ttl,
+            asks_on_pages=config.pages.ask,
+            ask_for_s=config.pages.ask_for,
             words=config.commands.words,
         )
 
@@ -246,12 +248,22 @@ def made_links(config: cfg.Config, key: bytes, store: EventStore) -> Links:
         answer=partial(links.answer_url, url),
         history=partial(links.history_url, url),
         confirmation=partial(links.make_confirmation, key),
+        form_token=partial(links.make_form_token, key),
+        cookie_name=partial(links.make_cookie_name, key, secure=url.startswith("https:")),
+        secret=partial(links.make_secret, key),
+        issued_at=partial(links.issued_at, key),
     )
 
 
 def host_of(public_url: str) -> str:
     """Return the host name of the pages."""
     return urlsplit(public_url).hostname or ""
+
+
+def origin_of(public_url: str) -> str:
+    """Return the origin of the pages, as browsers send it: scheme, host and unusual port."""
+    parts = urlsplit(public_url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def path_of(public_url: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from wxgptd.domain.model import reply_window
 from wxgptd.domain.model.reply_window import Open
-from wxgptd.domain.model.values import AccountName, DeliveryKey, User
+from wxgptd.domain.model.values import PAGE_PREFIX, AccountName, DeliveryKey, User
 from wxgptd.domain.prompt.context import Message
 from wxgptd.domain.prompt.tokens import ModelName
 from wxgptd.domain.replies import wording
@@ -49,10 +49,10 @@ class Pacing:
     def _max_chars(self, user: User, question: DeliveryKey, model: ModelName) -> int:
         """Return how long an answer may be and still fit its window; 0 means any length."""
         window = self.journal.state(user).windows.get(question)
-        if not isinstance(window, Open):
+        if not isinstance(window, Open) or question.startswith(PAGE_PREFIX):
             return 0
         now = self.event_clock.now()
         left_s = reply_window.time_left(window, now, may_wait=self.may_wait(user.account, now))
-        link = self.links.answer(self.links.token(user, question, ()))
+        link = self.links.answer_in_chat(self.links.token(user, question, ()), 0.0)
         room = wording.room(self.settings.texts, link)
         return self.pace(model).chars_in(left_s - self.settings.reply_margin_s, room)

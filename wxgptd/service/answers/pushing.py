@@ -126,7 +126,8 @@ class Pushing:
                 return  # erased in the meantime
             last = not push_quota.allows(state, self._event_clock.now())
             question = state.question(name)
-            link = self._links.answer(self._links.token(user, name, (question.link,)))
+            token = self._links.token(user, name, (question.link,))
+            link = self._links.answer_in_chat(token, started.at)
             text = wording.pushed(started, question, link, self._settings.texts, last=last)
             outcome = await messenger.send(
                 user.openid,
@@ -168,7 +169,7 @@ class Pushing:
                     self.consider(user, name)
 
     def _start(self, user: User, name: DeliveryKey) -> e.PushStarted | None:
-        link = self._links.answer(self._links.token(user, name, ()))
+        link = self._links.answer_in_chat(self._links.token(user, name, ()), 0.0)
         entry = self._journal.record(
             user,
             c.StartPush(

@@ -88,6 +88,24 @@ class Tokens:
         """Return the confirmation that a form behind `token` must submit."""
         return self._links.confirmation(token)
 
+    def answer(self, token: str) -> Target | None:
+        """Return the target of a link to an answer, or None if there is no such link any longer."""
+        target = self.find(token)
+        if target is None or not target.question:
+            return None
+        turn = self._journal.state(target.user).find(target.question)
+        cleared = CloseReason.CLEARED, CloseReason.UNSUBSCRIBED
+        return None if turn is None or turn[0].closed in cleared else target
+
+    def history(self, token: str) -> Target | None:
+        """Return the target of a link to a history, or None if there is no such link any longer."""
+        target = self.find(token)
+        if target is None or target.question:
+            return None
+        issued = self._journal.state(target.user).history_links
+        token_hash = self.hash(token)
+        return target if any(token_hash == link for link, _ in issued) else None
+
 
 class PageViews:
     """Finds answers and histories by the tokens of their links."""
@@ -116,7 +134,7 @@ class PageViews:
 
     def answer(self, token: str) -> AnswerView | None:
         """Return the answer behind `token` as it is now, or None."""
-        answer = self._find_answer(token)
+        answer = self._answer(token)
         if answer is None:
             return None
         target, question = answer
@@ -135,7 +153,7 @@ class PageViews:
 
     def opened(self, token: str) -> None:
         """Record that the page behind `token` was opened."""
-        answer = self._find_answer(token)
+        answer = self._answer(token)
         if answer is not None and not answer[1].page_opened:
             target, _ = answer
             opened = e.PageOpened(at=self._event_clock.now(), question=target.question)
@@ -153,7 +171,7 @@ class PageViews:
 
     def history(self, token: str) -> UserHistory | None:
         """Return the history behind `token`, or None."""
-        history = self._find_history(token)
+        history = self._history(token)
         if history is None:
             return None
         user, state = history
@@ -171,30 +189,18 @@ class PageViews:
 
     def erase(self, token: str) -> Deferred[bool]:
         """Erase the user whose history is behind `token`."""
-        history = self._find_history(token)
+        history = self._history(token)
         return succeed(False) if history is None else self._erase(history[0], CloseReason.CLEARED)
 
-    def _find_history(self, token: str) -> tuple[User, UserState] | None:
-        target = self._tokens.find(token)
-        if target is None or target.question:
-            return None
-        state = self._journal.state(target.user)
-        token_hash = self._tokens.hash(token)
-        if not any(token_hash == link for link, _ in state.history_links):
-            return None
-        return target.user, state
+    def _history(self, token: str) -> tuple[User, UserState] | None:
+        target = self._tokens.history(token)
+        return (target.user, self._journal.state(target.user)) if target is not None else None
 
-    def _find_answer(self, token: str) -> tuple[Target, Question] | None:
-        target = self._tokens.find(token)
-        if target is None or not target.question:
+    def _answer(self, token: str) -> tuple[Target, Question] | None:
+        target = self._tokens.answer(token)
+        if target is None:
             return None
-        turn = self._journal.state(target.user).find(target.question)
-        if turn is None:
-            return None
-        session, question = turn
-        if session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
-            return None
-        return target, question
+        return target, self._journal.state(target.user).question(target.question)
 
     def _progress(self, question: Question, flight: Flight | None) -> Standing:
         """Return the progress of the answer, its text, and its failure message."""

@@ -45,10 +45,9 @@ class Replying:
         if isinstance(window, Settled):
             return
         settings, policy = self._settings, self._settings.account(user).policy
-        reminder = self._reminder(user, state.reminder(at, policy.link_ttl_s))
-        room = wording.room(
-            settings.texts, self._links.answer(self._links.token(user, window.question, ()))
-        )
+        reminder = self._reminder(user, state.reminder(at, policy.link_ttl_s), at)
+        token = self._links.token(user, window.question, ())
+        room = wording.room(settings.texts, self._links.answer_in_chat(token, at))
         flight = self._flights.find(user, window.question)
         self._journal.record(
             user,
@@ -68,25 +67,26 @@ class Replying:
         state = self._journal.state(user)
         window = state.windows[delivery]
         assert isinstance(window, Settled)
-        reply = window.reply
+        reply, at = window.reply, window.settled_at
         link = ""
         if reply.notice == Notice.HISTORY:
             issued = [link for link, _ in state.history_links]
-            link = self._links.history(self._links.token(user, delivery, issued))
+            link = self._links.history_in_chat(self._links.token(user, delivery, issued), at)
         question = state.question(reply.question) if reply.question else None
         if question is not None:
-            link = self._link(user, question)
+            link = self._link(user, question, at)
         context = self._settings.reply_context(user)
         reminded = state.find(reply.reminder) if reply.reminder else None
-        reminder = self._reminder(user, reminded[1] if reminded is not None else None)
+        reminder = self._reminder(user, reminded[1] if reminded is not None else None, at)
         text = wording.render(reply, question, link, self._settings.texts, context, reminder)
         return self._journal.committed().addCallback(lambda _: Say(text))
 
-    def _link(self, user: User, question: Question) -> str:
-        return self._links.answer(self._links.token(user, question.delivery, (question.link,)))
+    def _link(self, user: User, question: Question, at: float) -> str:
+        token = self._links.token(user, question.delivery, (question.link,))
+        return self._links.answer_in_chat(token, at)
 
-    def _reminder(self, user: User, unseen: Question | None) -> str:
+    def _reminder(self, user: User, unseen: Question | None, at: float) -> str:
         """Return the reminder of an unseen answer, or "" if there is none."""
         if unseen is None:
             return ""
-        return wording.reminder(unseen, self._link(user, unseen), self._settings.texts)
+        return wording.reminder(unseen, self._link(user, unseen, at), self._settings.texts)

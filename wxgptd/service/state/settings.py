@@ -78,7 +78,10 @@ class Links:
 
     `token` takes the user, the delivery and, if the link was issued before, the hashes of which its
     own is one: an earlier version may have made it. `user` returns the user to whom a token leads,
-    or None. `confirmation` returns what a form on a token's page must submit to prove its origin.
+    or None. `confirmation` returns what a form on a token's page must submit to prove its origin,
+    `form_token` the same for a form of a browser with a cookie, which is called `cookie_name`.
+    `secret` returns the write secret that a link in the chat carries, given its token and time,
+    and `issued_at` that time, or 0 for a false secret.
     """
 
     token: Callable[[User, DeliveryKey, Collection[LinkHash]], str]
@@ -87,6 +90,18 @@ class Links:
     answer: Callable[[str], str]
     history: Callable[[str], str]
     confirmation: Callable[[str], str]
+    form_token: Callable[[str, str], str]
+    cookie_name: Callable[[User], str]
+    secret: Callable[[str, float], str]
+    issued_at: Callable[[str, str], float]
+
+    def answer_in_chat(self, token: str, at: float) -> str:
+        """Return the URL of an answer's page for the chat, with a write secret issued at `at`."""
+        return f"{self.answer(token)}#{self.secret(token, at)}"
+
+    def history_in_chat(self, token: str, at: float) -> str:
+        """Return the URL of a history page for the chat, with a write secret issued at `at`."""
+        return f"{self.history(token)}#{self.secret(token, at)}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,6 +123,8 @@ class Settings:
     deliberate_timeouts_per_5min: int | None
     daily_budget: float
     link_ttl_s: float
+    asks_on_pages: bool
+    ask_for_s: float
     words: Mapping[str, Sequence[str]]
     commands: Mapping[str, AssistantName] = field(init=False)
     """Maps each chat command to the assistant that it opens a session with."""

@@ -63,7 +63,7 @@ class Service:
             self.state.journal.subscribe(effect)
         self.root = Root(
             webhooks=self.base.runtime_factory.webhooks(config, self.conversation.conversations),
-            others=resources(self.conversation.pages),
+            others=resources(self.conversation.pages, self.conversation.page_writing),
             ready=lambda: self.ready,
             # The reason is for the operator only.
             unhealthy_reason=lambda: "unhealthy" if self.why_unhealthy else "",

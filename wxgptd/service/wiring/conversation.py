@@ -15,6 +15,7 @@ from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.conversation.holding import Holding
 from wxgptd.service.conversation.intake import Intake
 from wxgptd.service.conversation.page_views import PageViews, Tokens
+from wxgptd.service.conversation.page_writing import Asking, PageWriting
 from wxgptd.service.conversation.receiving import NewIds, Receiving, SharedFacts
 from wxgptd.service.conversation.replying import Replying
 from wxgptd.service.conversation.waiting import Waiting
@@ -31,6 +32,7 @@ class Conversation:
 
     conversations: Conversations
     pages: Pages
+    page_writing: PageWriting
     tokens: Tokens
 
 
@@ -53,24 +55,24 @@ def build(
         RenderQueue(threads.pages, base.environment.clock, threads.cpu_s),
         ready=lambda: lifecycle.ready,
         full=base.fullness.note,
-        place=Place(runtime_factory.path_of(url), runtime_factory.host_of(url)),
+        place=Place(
+            runtime_factory.path_of(url),
+            runtime_factory.host_of(url),
+            runtime_factory.origin_of(url),
+        ),
     )
-    return Conversation(_conversations(base, state, answers), pages, tokens)
+    asking = _asking(base, state, answers)
+    writing = PageWriting(
+        state.journal, tokens, base.settings, base.links, asking, base.event_clock
+    )
+    return Conversation(_conversations(base, state, answers, asking), pages, writing, tokens)
 
 
-def _conversations(base: Base, state: State, answers: Answers) -> Conversations:
-    settings, journal, event_clock, environment = (
+def _asking(base: Base, state: State, answers: Answers) -> Asking:
+    environment = base.environment
+    intake = Intake(
         base.settings,
         state.journal,
-        base.event_clock,
-        base.environment,
-    )
-    waiting = Waiting(journal, answers.flights, answers.pushing, event_clock)
-    replying = Replying(settings, journal, answers.flights, answers.pushing, base.links)
-    holding = Holding(journal, waiting, replying, state.timeouts, base.metrics, event_clock)
-    intake = Intake(
-        settings,
-        journal,
         state.recently_erased,
         state.unanswered,
         base.metrics,
@@ -85,7 +87,17 @@ def _conversations(base: Base, state: State, answers: Answers) -> Conversations:
         NewIds(runtime_factory.session_ids(), base.links),
         environment.short_lived_keys,
         state.clock_offset,
-        event_clock,
+        base.event_clock,
     )
-    attempts = Attempts(journal, settings, answers.answer_runner, intake, receiving, holding)
+    return Asking(intake, receiving, answers.answer_runner)
+
+
+def _conversations(base: Base, state: State, answers: Answers, asking: Asking) -> Conversations:
+    settings, journal, event_clock = base.settings, state.journal, base.event_clock
+    waiting = Waiting(journal, answers.flights, answers.pushing, event_clock)
+    replying = Replying(settings, journal, answers.flights, answers.pushing, base.links)
+    holding = Holding(journal, waiting, replying, state.timeouts, base.metrics, event_clock)
+    attempts = Attempts(
+        journal, settings, asking.answer_runner, asking.intake, asking.receiving, holding
+    )
     return Conversations(attempts, base.metrics, event_clock)

@@ -1,0 +1,383 @@
+"""Writing on pages over HTTP: who may, what is refused, what is asked once."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from tests.support.model_server import answer_at, streamed
+from tests.support.story import Story, configuration
+from wxgpt.wechat import messages
+from wxgptd import config as cfg
+from wxgptd.domain.model import events as e
+from wxgptd.domain.replies.texts import Texts
+
+ANSWER = "因为空气把蓝光散射得更多。"
+TEXTS = Texts()
+KEY = "0123456789abcdef"
+
+
+class Browser:
+    """A browser: its cookies, and the form token of each page that it has open."""
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self.cookies: dict[str, str] = {}
+        self.forms: dict[str, str] = {}
+
+    @property
+    def cookie(self) -> str:
+        return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+
+    def get(self, path: str):
+        response = self.story.get(path, cookie=self.cookie)
+        for page, form in re.findall(r'data-page="([^"]+)" data-form="([^"]+)"', response.body):
+            self.forms[page] = form
+        return response
+
+    def claim(self, link: str):
+        path, _, secret = link.partition("#")
+        response = self.post(path, "claim", {"secret": secret})
+        for header in response.headers.getRawHeaders("set-cookie", []):
+            name, _, value = header.partition(";")[0].partition("=")
+            self.cookies[name] = value
+        if response.code == 200:
+            self.forms[path] = response.value["form"]
+        return response
+
+    def post(self, path: str, kind: str, body=None, key: str = KEY, **headers: str):
+        sent = {
+            "cookie": self.cookie,
+            "x_form_token": self.forms.get(path, ""),
+            "idempotency_key": key,
+            **headers,
+        }
+        response = self.story.post_json(f"{path}/{kind}", body or {}, **sent)
+        if response.code == 200 and "page" in (response.value or {}):
+            self.forms[response.value["page"]] = response.value["form"]
+        return response
+
+    def ask(self, path: str, question: str, key: str = KEY):
+        return self.post(path, "ask", {"question": question}, key)
+
+
+def link_in(reply: str) -> str:
+    return re.search(r"https://chat.example.com(/[ah]/[\w-]{22}#[\w-]{22})", reply)[1]
+
+
+def story_with_link(script=None, **config) -> tuple[Story, str]:
+    """Return a story with one late answer, and the link that the chat got."""
+    story = Story(script or answer_at(16, ANSWER), configuration(**config))
+    story.open()
+    sent = story.send("为什么？")
+    story.advance(17)
+    return story, link_in(sent.reply)
+
+
+@pytest.fixture
+def stage():
+    """A story, a browser that may write on the page of its answer, and the page's path."""
+    story, link = story_with_link()
+    browser = Browser(story)
+    assert browser.claim(link).code == 200
+    story.model.respond = lambda _: answer_at(0.5, "海水吸收红光。")
+    return story, browser, link.partition("#")[0]
+
+
+def events(story: Story, kind: type[e.Event]) -> list[e.Event]:
+    return [event for event in story.store.events() if type(event) is kind]
+
+
+def test_a_question_on_a_page_is_answered_on_its_own_page_in_the_same_session(stage):
+    story, browser, path = stage
+    response = browser.ask(path, "那海呢？")
+    assert response.code == 200
+    assert response.value["session"] == "same"
+    story.advance(1)
+    assert "海水吸收红光" in browser.get(response.value["page"]).body
+    texts = [text for role, text in story.model.messages() if role == "user"]
+    assert texts == ["为什么？", "那海呢？"], "the context is kept"
+
+
+def test_the_chat_continues_with_what_was_asked_on_the_page(stage):
+    story, browser, path = stage
+    browser.ask(path, "那海呢？")
+    story.advance(1)
+    story.send("那湖呢？")
+    story.advance(1)
+    texts = [text for role, text in story.model.messages() if role == "user"]
+    assert texts == ["为什么？", "那海呢？", "那湖呢？"]
+
+
+def test_the_page_shows_later_turns_only_to_the_browser_that_may_write(stage):
+    story, browser, path = stage
+    browser.ask(path, "那海呢？")
+    story.advance(1)
+    assert "海水吸收红光" in browser.get(path).body
+    shared = story.get(path).body
+    assert ANSWER in shared
+    assert "海水" not in shared
+
+
+def test_a_double_tap_or_a_reload_asks_once(stage):
+    story, browser, path = stage
+    first, second = browser.ask(path, "那海呢？"), browser.ask(path, "那海呢？")
+    story.advance(1)
+    later = browser.ask(path, "那海呢？")
+    assert first.value["token"] == second.value["token"] == later.value["token"]
+    assert len(story.model.calls) == 2
+    assert browser.ask(path, "另一个问题", KEY).code == 409, "the key belongs to another question"
+
+
+def test_a_lost_response_is_found_again_after_a_crash(stage):
+    story, browser, path = stage
+    asked = browser.ask(path, "那海呢？")
+    story.crash()
+    story.restart()
+    again = browser.ask(path, "那海呢？")
+    assert again.value["token"] == asked.value["token"]
+    story.advance(2)
+    assert "海水吸收红光" in browser.get(path).body
+
+
+def test_a_secret_is_spent_once(stage):
+    story, browser, path = stage
+    link = link_in(story.say("/history"))
+    assert Browser(story).claim(link).code == 200
+    assert Browser(story).claim(link).code == 401
+    assert browser.ask(path, "那海呢？").code == 200, "the first browser keeps its right"
+
+
+def test_a_browser_keeps_its_cookie_when_it_opens_another_link(stage):
+    story, browser, _ = stage
+    before = dict(browser.cookies)
+    link = link_in(story.say("/history"))
+    assert browser.claim(link).code == 200
+    assert browser.cookies == before
+    assert Browser(story).claim(link).code == 401, "it was spent all the same"
+
+
+def test_the_cookie_is_strict(stage):
+    story, _, _ = stage
+    response = Browser(story).claim(link_in(story.say("/history")))
+    (header,) = response.headers.getRawHeaders("set-cookie")
+    assert header.startswith("__Host-wxgptd-")
+    assert {"Path=/", "Secure", "HttpOnly", "SameSite=lax"} <= set(header.split("; "))
+
+
+def test_no_get_has_an_effect(stage):
+    story, browser, path = stage
+    before = len(story.store.events())
+    for kind in ("claim", "ask", "stop", "retry", "feedback", "seen"):
+        response = story.get(f"{path}/{kind}", cookie=browser.cookie)
+        assert response.code == 405
+        assert response.headers.getRawHeaders("allow") == ["POST"]
+    assert len(story.store.events()) == before
+
+
+ATTACKS = {
+    "a shared link without its secret": (lambda b: b.cookies.clear(), 401),
+    "another cookie": (lambda b: b.cookies.update(dict.fromkeys(b.cookies, "guessed")), 401),
+    "no form token (a request forged by another site)": (lambda b: b.forms.clear(), 403),
+    "the form token of another page": (
+        lambda b: b.forms.update(dict.fromkeys(b.forms, "A" * 22)),
+        403,
+    ),
+}
+
+
+@pytest.mark.parametrize(("attack", "status"), ATTACKS.values(), ids=ATTACKS)
+@pytest.mark.parametrize("kind", ["ask", "stop", "retry", "feedback", "seen"])
+def test_an_attacker_cannot_write(stage, attack, status, kind):
+    story, browser, path = stage
+    attack(browser)
+    before = len(story.store.events())
+    response = browser.post(path, kind, {"question": "那海呢？", "rating": "up"})
+    assert response.code == status
+    assert response.value["error"]
+    assert len(story.store.events()) == before
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "",
+        "https://chat.example.com:8443",
+        "http://chat.example.com",
+    ],
+)
+@pytest.mark.parametrize("kind", ["claim", "ask", "stop"])
+def test_another_origin_cannot_write(stage, origin, kind):
+    story, browser, path = stage
+    before = len(story.store.events())
+    response = browser.post(path, kind, {"question": "那海呢？", "secret": "x"}, origin=origin)
+    assert response.code == 403
+    assert len(story.store.events()) == before
+
+
+def test_a_form_of_another_site_cannot_send_json(stage):
+    _, browser, path = stage
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        assert browser.post(path, "ask", {"question": "？？"}, content_type=kind).code == 400
+
+
+BODIES = {
+    "no object": [1],
+    "no question": {},
+    "another type": {"question": 7},
+    "only spaces": {"question": "  "},
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_a_malformed_question_is_refused(stage, body):
+    _, browser, path = stage
+    response = browser.story.post_json(
+        f"{path}/ask", body, cookie=browser.cookie, x_form_token=browser.forms[path],
+        idempotency_key=KEY,
+    )  # fmt: skip
+    assert response.code == 400
+
+
+@pytest.mark.parametrize("key", ["", "short", "x" * 129, "with space"])
+def test_a_question_needs_an_idempotency_key(stage, key):
+    _, browser, path = stage
+    assert browser.ask(path, "那海呢？", key).code == 400
+
+
+@pytest.mark.parametrize("secret", ["", "x", "A" * 22, "é" * 22])
+def test_a_false_secret_admits_nobody(stage, secret):
+    story, _, path = stage
+    response = Browser(story).claim(f"{path}#{secret}")
+    assert response.code == 401
+    assert response.headers.getRawHeaders("set-cookie") is None
+
+
+def test_a_secret_belongs_to_its_link(stage):
+    story, _, path = stage
+    secret = link_in(story.say("/history")).partition("#")[2]
+    assert Browser(story).claim(f"{path}#{secret}").code == 401
+
+
+def test_a_secret_is_valid_for_as_long_as_its_user_may_ask():
+    story, link = story_with_link(pages=cfg.Pages(ask_for=cfg.Duration(600.0)))
+    story.advance(601)
+    assert Browser(story).claim(link).code == 401
+
+
+def test_an_unknown_link_is_gone():
+    story, _ = story_with_link()
+    assert Browser(story).claim(f"/a/{'A' * 22}#{'A' * 22}").code == 410
+    assert Browser(story).ask(f"/a/{'A' * 22}", "那海呢？").code == 410
+
+
+def test_the_right_to_write_ends_after_the_last_sign_of_life(stage):
+    story, browser, path = stage
+    story.advance(86_400)
+    response = browser.ask(path, "那海呢？")
+    assert response.code == 410
+    assert response.value["error"] == TEXTS.page_ask_in_chat
+
+
+@pytest.mark.parametrize("words", ["/clear", "unfollowing"])
+def test_it_ends_with_the_link(stage, words):
+    story, browser, path = stage
+    if words == "/clear":
+        story.say("/clear")
+    else:
+        story.deliver(messages.event_message("unsubscribe"))
+    assert browser.ask(path, "那海呢？").code == 410
+
+
+def test_the_operator_can_turn_asking_off():
+    story, link = story_with_link(pages=cfg.Pages(ask=False))
+    browser = Browser(story)
+    path = link.partition("#")[0]
+    assert browser.claim(link).code == 200
+    assert browser.ask(path, "那海呢？").code == 403
+    body = browser.get(path).body
+    assert "<textarea" not in body
+    assert "ask.js" not in body
+
+
+def test_the_limits_of_the_chat_apply(stage):
+    story, browser, path = stage
+    settings = story.service._rooms.base.settings
+    account = settings.accounts["main"]
+    limits = dataclasses.replace(account.policy.limits, messages_per_minute=3)
+    policy = dataclasses.replace(account.policy, limits=limits)
+    settings.accounts = {"main": dataclasses.replace(account, policy=policy)}
+    assert browser.ask(path, "那海呢？").code == 200
+    response = browser.ask(path, "那湖呢？", "another key 123".replace(" ", "-"))
+    assert response.code == 409
+    assert "秒" in response.value["error"]
+
+
+def test_a_question_on_the_page_of_a_stopped_session_opens_a_new_one(stage):
+    story, browser, path = stage
+    story.say("/stop")
+    assert browser.ask(path, "那海呢？").value["session"] == "new"
+
+
+def test_a_running_answer_can_be_stopped_and_keeps_what_is_written(stage):
+    story, browser, path = stage
+    story.model.respond = lambda _: streamed(5, ["第一段。\n\n", "第二段。\n\n", "第三段。"])
+    page = browser.ask(path, "那海呢？").value["page"]
+    story.advance(4)
+    assert browser.post(page, "stop").code == 200
+    body = browser.get(page).body
+    assert "第一段" in body
+    assert "第三段" not in body
+    assert browser.post(page, "stop").code == 200, "stopping twice is no error"
+
+
+def test_an_answer_can_be_asked_for_again(stage):
+    story, browser, path = stage
+    response = browser.post(path, "retry")
+    assert response.value["question"] == "为什么？"
+    story.advance(1)
+    assert "海水吸收红光" in browser.get(response.value["page"]).body
+    assert events(story, e.QuestionAsked)[-1].retries == events(story, e.QuestionAsked)[0].delivery
+
+
+def test_an_answer_can_be_rated(stage):
+    story, browser, path = stage
+    assert browser.post(path, "feedback", {"rating": "down", "words": " 太短 "}).code == 200
+    (rated,) = events(story, e.AnswerRated)
+    assert (rated.rating, rated.words) == ("down", "太短")
+    assert browser.post(path, "feedback", {"rating": "great"}).code == 400
+
+
+def test_reading_is_recorded_once_a_minute(stage):
+    story, browser, path = stage
+    for _ in range(4):
+        story.advance(31)
+        assert browser.post(path, "seen").code == 200
+    assert len(events(story, e.ReaderSeen)) == 2
+
+
+def test_the_history_page_can_be_claimed_and_asked_on(stage):
+    story, _, _ = stage
+    link = link_in(story.say("/history"))
+    browser = Browser(story)
+    browser.claim(link)
+    response = browser.ask(link.partition("#")[0], "那海呢？")
+    assert response.code == 200
+    assert response.value["session"] == "same"
+
+
+def test_each_link_in_the_chat_carries_a_fresh_secret():
+    story, link = story_with_link()
+    story.advance(1)
+    another = link_in(story.say("/history"))
+    assert link.partition("#")[2] != another.partition("#")[2]
+
+
+def test_neither_the_secret_nor_the_cookie_is_in_the_log(stage):
+    story, browser, _ = stage
+    (cookie,) = browser.cookies.values()
+    assert cookie not in repr(story.store.events())

@@ -1,0 +1,194 @@
+"""The POSTs of pages: JSON in and out, below `/a/TOKEN` and `/h/TOKEN`.
+
+Every request must come from a page of this origin, with a type of content that no form of another
+site can send. All but `claim` carry the browser's cookie and the form token of their page.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+
+from twisted.internet.defer import Deferred
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from wxgptd.pages import links
+from wxgptd.pages.limits import WRITE
+from wxgptd.pages.serving import LinkedResource, Pages, prepare, send, serve
+from wxgptd.ports.page_writing import (
+    Admitted,
+    Asked,
+    Cookies,
+    Form,
+    PageWriting,
+    Reason,
+    Refused,
+)
+
+MAX_BODY_BYTES = 128 * 1024
+KEPT_FOR_S = 30 * 86_400
+"""How long a browser keeps its cookie; the right to write ends earlier."""
+
+RATINGS = ("up", "down", "")
+_KEY = re.compile(r"[\x21-\x7e]{8,128}")
+
+Body = Mapping[str, object]
+Outcome = Admitted | Asked | Refused | None
+
+
+def cookies_of(request: Request) -> Cookies:
+    """Return the cookies that a request carries."""
+    received: Mapping[bytes, bytes] = request.received_cookies
+    return {
+        name.decode("ascii", "replace"): value.decode("ascii", "replace")
+        for name, value in received.items()
+    }
+
+
+class Write(LinkedResource):
+    """One kind of POST. `write` returns its outcome, or None for a malformed body."""
+
+    isLeaf = True
+
+    def __init__(
+        self, pages: Pages, token: str, write: Callable[[Body, Request], Awaitable[Outcome] | None]
+    ) -> None:
+        super().__init__(pages, token)
+        self._write = write
+
+    def render_GET(self, request: Request) -> bytes:
+        """Refuse: a GET has no effect."""
+        prepare(request, "text/plain; charset=utf-8")
+        request.setResponseCode(405)
+        request.setHeader("Allow", "POST")
+        return b""
+
+    def render_POST(self, request: Request) -> int:
+        """Write, if the request comes from this origin and is well-formed."""
+        prepare(request, "application/json; charset=utf-8")
+        return serve(self._pages, request, Deferred.fromCoroutine(self._answer(request)))
+
+    async def _answer(self, request: Request) -> None:
+        outcome: Outcome = self._refused(request)
+        if outcome is None:
+            body = _json_object(request)
+            work = self._write(body, request) if body is not None else None
+            if work is None:
+                outcome = Refused(Reason.INVALID, self._pages.texts.page_not_sent)
+            else:
+                # A reader who leaves must not cancel what is being written.
+                written: Deferred[Outcome] = Deferred()
+                Deferred.fromCoroutine(_awaited(work)).chainDeferred(written)
+                outcome = await written
+        await send(self._pages, self._owner, request, self._rendered(request, outcome))
+
+    def _refused(self, request: Request) -> Refused | None:
+        """Return why a request is refused before its body is read, or None."""
+        texts = self._pages.texts
+        origin = (request.getHeader(b"origin") or b"").decode("ascii", "replace").lower()
+        if origin != self._pages.place.origin:
+            return Refused(Reason.NOT_ALLOWED, texts.page_reload_first)
+        if not links.well_formed(self._token):
+            return Refused(Reason.GONE, texts.page_gone)
+        owner = self._owner
+        if owner and self._pages.limits.admit(owner, WRITE):
+            return Refused(Reason.CONFLICT, texts.page_not_sent)
+        return None
+
+    def _rendered(self, request: Request, outcome: Outcome) -> bytes:
+        match outcome:
+            case Refused(reason=reason, text=text):
+                request.setResponseCode(int(reason))
+                answer: Body = {"error": text}
+            case Admitted(cookie_name=name, cookie=cookie, form_token=form_token):
+                request.addCookie(
+                    name,
+                    cookie,
+                    path="/",
+                    max_age=str(KEPT_FOR_S),
+                    secure=self._pages.place.origin.startswith("https:"),
+                    httpOnly=True,
+                    sameSite="lax",
+                )
+                answer = {"form": form_token}
+            case Asked(token=token, form_token=form_token, question=question, session=session):
+                page = f"{self._pages.place.root}/a/{token}"
+                answer = {
+                    "token": token,
+                    "page": page,
+                    "form": form_token,
+                    "question": question,
+                    "session": session,
+                }
+            case None:
+                answer = {}
+        return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def resource(pages: Pages, writing: PageWriting, token: str, name: bytes) -> Resource | None:
+    """Return the resource for POSTs to `name` below the page of `token`, or None."""
+
+    def claim(body: Body, request: Request) -> Awaitable[Outcome] | None:
+        secret = body.get("secret")
+        if not isinstance(secret, str):
+            return None
+        return writing.claim(token, secret, cookies_of(request))
+
+    def ask(body: Body, request: Request) -> Awaitable[Outcome] | None:
+        question, key = body.get("question"), _key(request)
+        if not isinstance(question, str) or not question.strip() or key is None:
+            return None
+        return writing.ask(token, _form(request), question, key)
+
+    def retry(_: Body, request: Request) -> Awaitable[Outcome] | None:
+        key = _key(request)
+        return writing.retry(token, _form(request), key) if key is not None else None
+
+    def stop(_: Body, request: Request) -> Awaitable[Outcome]:
+        return writing.stop(token, _form(request))
+
+    def rate(body: Body, request: Request) -> Awaitable[Outcome] | None:
+        rating, words = body.get("rating"), body.get("words", "")
+        if rating not in RATINGS or not isinstance(rating, str) or not isinstance(words, str):
+            return None
+        return writing.rate(token, _form(request), rating, words)
+
+    def seen(_: Body, request: Request) -> Awaitable[Outcome]:
+        return writing.seen(token, _form(request))
+
+    kinds = {b"claim": claim, b"ask": ask, b"retry": retry, b"stop": stop, b"feedback": rate,
+             b"seen": seen}  # fmt: skip
+    write = kinds.get(name)
+    return Write(pages, token, write) if write is not None else None
+
+
+async def _awaited(outcome: Awaitable[Outcome]) -> Outcome:
+    return await outcome
+
+
+def _form(request: Request) -> Form:
+    token = request.getHeader(b"x-form-token") or b""
+    return Form(cookies_of(request), token.decode("ascii", "replace"))
+
+
+def _key(request: Request) -> str | None:
+    """Return the request's idempotency key, or None if it is missing or malformed."""
+    key = (request.getHeader(b"idempotency-key") or b"").decode("ascii", "replace")
+    return key if _KEY.fullmatch(key) else None
+
+
+def _json_object(request: Request) -> Body | None:
+    """Return the JSON object in a request's body, or None if it is not one, or too large."""
+    kind = (request.getHeader(b"content-type") or b"").split(b";")[0].strip().lower()
+    if kind != b"application/json" or request.content is None:
+        return None
+    body = request.content.read(MAX_BODY_BYTES + 1)
+    if len(body) > MAX_BODY_BYTES:
+        return None
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
