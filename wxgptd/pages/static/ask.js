@@ -56,6 +56,7 @@
     const writing = isWriting(last());
     form.hidden = !admitted;
     byId("own").hidden = !admitted || writing;
+    byId("hint").hidden = admitted; // it says how to go on in the chat
     stopButton.hidden = !writing;
     sendButton.disabled = busy;
     if (!admitted && !note.textContent) note.textContent = form.dataset.inChat;

@@ -31,6 +31,16 @@
     return textOf(node).replace(/[ \t]+\n/g, "\n").replace(/\n{3,}/g, "\n\n").trim();
   }
 
+  // The answer, or all questions and answers if there are several.
+  function conversation() {
+    const turns = Array.from(document.querySelectorAll(".turn"));
+    return turns.map(function (turn) {
+      const answer = plain(turn.querySelector(".answer"));
+      const question = turn.querySelector(".question").textContent.trim();
+      return turns.length > 1 ? question + "\n\n" + answer : answer;
+    }).join("\n\n");
+  }
+
   // A copy of the whole answer is labelled as AI-generated, as the page is.
   function labelled(text) {
     const label = document.body.dataset.aiLabel;
@@ -72,7 +82,7 @@
       window.WeixinJSBridge.call("closeWindow");
     } else if (button.classList.contains("copy")) {
       const code = button.parentNode.querySelector("pre");
-      const text = code ? code.textContent : labelled(plain(document.getElementById("answer")));
+      const text = code ? code.textContent : labelled(conversation());
       copy(text).then(
         function () { flash(button, texts.copied); },
         function () { flash(button, texts.copyFailed); }
@@ -91,8 +101,13 @@
       code.appendChild(button);
     });
   }
-  window.wxgptd = { equip: equip };
-  equip(document);
+  function equipAll(within) {
+    const all = document.getElementById("copy-all");
+    if (all) all.hidden = !document.querySelector(".answer:not(:empty)");
+    equip(within);
+  }
+  window.wxgptd = { equip: equipAll };
+  equipAll(document);
 
   function canClose() {
     const close = document.getElementById("close");
