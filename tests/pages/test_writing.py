@@ -250,7 +250,7 @@ def test_a_question_needs_an_idempotency_key(stage, key):
 
 
 @pytest.mark.parametrize("secret", ["", "x", "A" * 22, "é" * 22])
-def test_a_false_secret_admits_nobody(stage, secret):
+def test_a_false_secret_is_refused(stage, secret):
     story, _, path = stage
     response = Browser(story).claim(f"{path}#{secret}")
     assert response.code == 401

@@ -313,7 +313,7 @@ async def _final_page(reactor: Reactor, link: str) -> str:
     for _ in range(60):
         response = await http.get(link)
         page: str = await response.text()
-        if "live.js" not in page:
+        if "aria-busy" not in page:
             return page
         await deferLater(reactor, 0.5)
     raise DemoFailed("the page was never completed")

@@ -142,14 +142,8 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "reply", notice or (f"{what} {start}..{end}" if end else str(what))
         case e.HistoryLinkIssued():
             return "link", "to the user's own history"
-        case e.PageOpened(question=question):
-            return "page", f"of {question} opened"
-        case e.WriterAdmitted(question=question):
-            return "writer", f"a browser may ask on the page of {question or 'the history'}"
-        case e.ReaderSeen(question=question):
-            return "reading", f"the page of {question}"
-        case e.AnswerRated(question=question, rating=rating, words=words):
-            return "rated", f"{question}: {rating or 'rating withdrawn'} {words}".rstrip()
+        case e.PageOpened() | e.WriterAdmitted() | e.ReaderSeen() | e.AnswerRated():
+            return _label_on_page(record.event)
         case e.PushStarted(question=question, start=start, end=end):
             return "push", f"{start}..{end} of {question}"
         case e.PushDelivered(question=question):
@@ -168,6 +162,20 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return _label_of_account(record.event)
         case Unreadable(tag=tag, version=version):
             return "unknown", f"kind {tag} version {version}: written by a newer wxgptd"
+
+
+def _label_on_page(
+    event: e.PageOpened | e.WriterAdmitted | e.ReaderSeen | e.AnswerRated,
+) -> tuple[str, str]:
+    match event:
+        case e.PageOpened(question=question):
+            return "page", f"of {question} opened"
+        case e.WriterAdmitted(question=question):
+            return "writer", f"a browser may ask on the page of {question or 'the history'}"
+        case e.ReaderSeen(question=question):
+            return "reading", f"the page of {question}"
+        case e.AnswerRated(question=question, rating=rating, words=words):
+            return "rated", f"{question}: {rating or 'rating withdrawn'} {words}".rstrip()
 
 
 def _label_of_account(fact: e.AccountFact) -> tuple[str, str]:

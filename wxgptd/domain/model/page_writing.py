@@ -33,7 +33,7 @@ class PageWriting(NamedTuple):
         )
 
     def ended(self, at: float) -> PageWriting:
-        """Return the state in which nobody may write, and all secrets so far are spent."""
+        """Return the state in which no browser may write, and all secrets so far are spent."""
         return self._replace(cookies=(), spent_at=max(self.spent_at, at))
 
     def seen(self, at: float) -> PageWriting:

@@ -6,6 +6,7 @@
   const secret = location.hash.slice(1);
   if (secret) history.replaceState(null, "", location.pathname + location.search);
 
+  const liveScript = document.currentScript.src.replace("ask.js", "live.js");
   const SEEN_EVERY_MS = 60000;
   const byId = function (id) { return document.getElementById(id); };
   const form = byId("ask"), turns = byId("turns"), note = byId("asking");
@@ -124,7 +125,7 @@
   function follow(turn) {
     if (window.wxgptd.follow) { window.wxgptd.follow(turn); return; }
     const script = document.createElement("script"); // it follows every unfinished turn
-    script.src = form.dataset.live;
+    script.src = liveScript;
     document.head.appendChild(script);
   }
 
