@@ -149,6 +149,7 @@ TABLES = (
     ("pictures", "[pictures]", config.Pictures),
     ("links", "[links]", config.Links),
     ("pages", "[pages]", config.Pages),
+    ("site", "[site]", config.Site),
     ("log", "[log]", config.Log),
 )
 RULES = (("rule", "[[rule]]", config.Rule), ("rule", "reply", config.RuleReply))

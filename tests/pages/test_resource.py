@@ -336,7 +336,7 @@ def test_style_and_script_are_the_only_static_files():
     story = Story(answer_at(1, ANSWER))
     assert story.get("/static/page.css").code == 200
     assert story.get("/static/live.js").code == 200
-    for path in ("/static/", "/static/../resource.py", "/static/page.html", "/", "/etc/passwd"):
+    for path in ("/static/", "/static/../resource.py", "/static/page.html", "/etc/passwd"):
         assert story.get(path).code == 404
 
 

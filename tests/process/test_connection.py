@@ -110,7 +110,7 @@ class World:
         self.slow: list = []
         slow.render_GET = lambda request: self.slow.append(request) or NOT_DONE_YET
         others = {b"page": pages, b"slow": slow}
-        root = Root({b"/wx/main": webhook}, others, ready=lambda: True)
+        root = Root({b"/wx/main": webhook}, others, not_found=lambda request: b"not found\n")
         self.site = BoundedSite(root, self.clock, Bounds(9, 9), receiver=root.webhook)
         self.site.startFactory()
         make = self.site.channel

@@ -299,7 +299,7 @@ def test_a_pipelined_stream_takes_a_seat(clock):
 
 def test_a_webhook_is_found_only_by_its_exact_path():
     webhook = object()
-    root = Root({b"/wx/main": webhook}, {}, ready=lambda: True)
+    root = Root({b"/wx/main": webhook}, {}, not_found=lambda request: b"not found\n")
 
     class Request:
         def __init__(self, path):

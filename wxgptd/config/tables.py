@@ -253,6 +253,19 @@ class Pages:
 
 
 @attrs.frozen(kw_only=True)
+class Site:
+    """`[site]`"""
+
+    name: str = ""
+    about: str = ""
+    qr_code: OptionalPath = None
+    icp: str = ""
+    police: str = ""
+    contact: str = ""
+    links: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
 class Log:
     """`[log]`"""
 
@@ -280,13 +293,14 @@ class Config:
     pictures: Pictures = Pictures()
     links: Links = Links()
     pages: Pages = Pages()
+    site: Site = Site()
     log: Log = Log()
     texts: Texts = attrs.field(factory=Texts)
 
 
 TABLES = (
     Config, Server, Account, Assistant, Price, Rule, RuleReply, Article, Session, Commands, Window,
-    Reply, Limits, Moderation, Pictures, Links, Pages, Log,
+    Reply, Limits, Moderation, Pictures, Links, Pages, Site, Log,
 )  # fmt: skip
 """Every table."""
 

@@ -9,7 +9,6 @@ from urllib.parse import parse_qs, urlencode
 
 from markupsafe import Markup
 from twisted.internet.defer import Deferred
-from twisted.web.pages import notFound
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
@@ -22,6 +21,7 @@ from wxgptd.pages.render_queue import as_written
 from wxgptd.pages.rendition import number
 from wxgptd.pages.search import mark, words_of
 from wxgptd.pages.serving import HTML, LinkedResource, Pages, pack, prepare, send, serve
+from wxgptd.pages.site import NotFound
 from wxgptd.pages.writing import resource
 from wxgptd.ports.page_writing import PageWriting
 from wxgptd.ports.pages import Dialogue, History, HistoryView, Turn
@@ -68,7 +68,8 @@ class HistoryPage(_OfHistory):
             case b"":
                 return self
             case _:
-                return resource(self._pages, self._writing, self._token, path) or notFound()
+                posts = resource(self._pages, self._writing, self._token, path)
+                return posts or NotFound(self._pages)
 
     def render_GET(self, request: Request) -> bytes | int:
         """Serve one page of the user's sessions, or of the search results."""

@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 from twisted.internet.defer import Deferred
-from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from wxgptd.domain.replies import wording
-from wxgptd.pages import aigc
+from wxgptd.pages import aigc, site
 from wxgptd.pages.history import HistoryPage
 from wxgptd.pages.limits import ANSWER
 from wxgptd.pages.live import Events, Poll
@@ -40,7 +39,9 @@ def resources(pages: Pages, writing: PageWriting) -> dict[bytes, Resource]:
     return {
         b"a": _Tokens(pages, lambda token: AnswerPage(pages, writing, token)),
         b"h": _Tokens(pages, lambda token: HistoryPage(pages, writing, token)),
-        b"static": _Static(),
+        b"static": _Static(pages),
+        b"": site.FrontPage(pages),
+        site.QR_CODE: site.QrCode(pages),
     }
 
 
@@ -78,13 +79,14 @@ class _Starting(Resource):
 class _Static(Resource):
     """Style sheet, scripts and icon from the package; their URLs change when they do."""
 
-    def __init__(self) -> None:
+    def __init__(self, pages: Pages) -> None:
         super().__init__()
+        self._pages = pages
         for name, content_type in STATIC_TYPES.items():
             self.putChild(name.encode(), _File((STATIC / name).read_bytes(), content_type))
 
     def getChild(self, path: bytes, request: Request) -> IResource:
-        return notFound()
+        return site.NotFound(self._pages)
 
 
 class _File(Resource):
@@ -140,7 +142,8 @@ class AnswerPage(LinkedResource):
             case b"":
                 return self
             case _:
-                return resource(self._pages, self._writing, self._token, path) or notFound()
+                posts = resource(self._pages, self._writing, self._token, path)
+                return posts or site.NotFound(self._pages)
 
     def render_GET(self, request: Request) -> bytes | int:
         """Serve the answer so far, complete and readable without scripts."""

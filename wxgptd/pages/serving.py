@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -63,6 +63,29 @@ STATIC_TYPES = {
 }
 
 
+class SiteLink(NamedTuple):
+    """Words at the foot of every page, and the address that they link to, if any."""
+
+    words: str
+    address: str = ""
+
+
+class Site(NamedTuple):
+    """What the site says about itself; `qr_code` is a content type and a picture of that type."""
+
+    name: str = ""
+    about: str = ""
+    qr_code: tuple[str, bytes] | None = None
+    foot: Sequence[SiteLink] = ()
+
+
+class Look(NamedTuple):
+    """The words of the pages, as currently configured."""
+
+    texts: Texts
+    site: Site = Site()
+
+
 class Place(NamedTuple):
     """Where pages are served: the prefix of their paths, the host, and the origin."""
 
@@ -77,7 +100,7 @@ class Pages:
     def __init__(
         self,
         page_views: PageViews,
-        texts: Callable[[], Texts],
+        look: Callable[[], Look],
         render_queue: RenderQueue,
         *,
         ready: Callable[[], bool],
@@ -85,7 +108,7 @@ class Pages:
         place: Place = Place(),
     ) -> None:
         self.page_views = page_views
-        self._texts = texts
+        self._look = look
         self.clock = render_queue.clock
         self.ready = ready
         self.render_queue = render_queue
@@ -116,12 +139,18 @@ class Pages:
     @property
     def texts(self) -> Texts:
         """The texts of the pages, as currently configured."""
-        return self._texts()
+        return self._look().texts
+
+    @property
+    def site(self) -> Site:
+        """What the site says about itself, as currently configured."""
+        return self._look().site
 
     def render(self, template: str, **values: object) -> bytes:
         """Render `template` to a page's bytes."""
         page = self._environment.get_template(template)
-        shared = {"texts": self.texts, **self._shared}
+        texts, site = self._look()
+        shared = {"texts": texts, "site": site, **self._shared}
         return page.render(**shared, **values).encode("utf-8", "replace")
 
     def sentences(self, view: AnswerView) -> StatusText:
@@ -165,9 +194,9 @@ class Pages:
         self._full("pages")
         return self._later(request, 503, RETRY_AFTER_S)
 
-    def word(self, word: str) -> bytes:
-        """Return a page with a single message."""
-        return self.render("word.html", title=self.texts.page_title, word=word)
+    def word(self, word: str, lang: str = "zh-CN") -> bytes:
+        """Return a page with a single message, in the language `lang`."""
+        return self.render("word.html", title=self.texts.page_title, word=word, lang=lang)
 
 
 class LinkedResource(Resource):

@@ -23,20 +23,16 @@ class Root(Resource):
         self,
         webhooks: Mapping[bytes, Webhook],
         others: Mapping[bytes, Resource],
-        ready: Callable[[], bool],
-        unhealthy_reason: Callable[[], str] = str,
+        not_found: Callable[[server.Request], bytes],
         verification: Path | None = None,
         instance: str = "",
     ) -> None:
         super().__init__()
         self.webhooks = webhooks
+        self._not_found = not_found
         self._verification = verification
         self._instance = instance.encode()
-        self._others = {
-            **others,
-            b"healthz": ProbeResource(unhealthy_reason, instance),
-            b"readyz": ProbeResource(lambda: unhealthy_reason() if ready() else "starting"),
-        }
+        self._others = others
 
     def is_reserved(self, path: bytes) -> bool:
         """Return whether `path` is a webhook or a health check."""
@@ -53,7 +49,17 @@ class Root(Resource):
                 request.setHeader(b"x-wxgptd", self._instance)
             return WebhookResource(webhook)
         resource = self._others.get(path) or verify_files.find(self._verification, request.path)
-        return resource or _NotFound()
+        return resource or _NotFound(self._not_found)
+
+
+def probes(
+    ready: Callable[[], bool], unhealthy_reason: Callable[[], str], instance: str
+) -> dict[bytes, Resource]:
+    """Return the health checks, by their paths."""
+    return {
+        b"healthz": ProbeResource(unhealthy_reason, instance),
+        b"readyz": ProbeResource(lambda: unhealthy_reason() if ready() else "starting"),
+    }
 
 
 class ProbeResource(Resource):
@@ -79,9 +85,13 @@ class ProbeResource(Resource):
 
 
 class _NotFound(Resource):
-    """Answers 404, and logs requests that carry a signature."""
+    """Answers 404 with the page that `page` returns, and logs requests that carry a signature."""
 
     isLeaf = True
+
+    def __init__(self, page: Callable[[server.Request], bytes]) -> None:
+        super().__init__()
+        self._page = page
 
     def render(self, request: server.Request) -> bytes:
         if b"signature" in request.args:
@@ -91,6 +101,4 @@ class _NotFound(Resource):
                 path=request.path[:100].decode("ascii", "replace"),
                 bounded_as="no webhook there",
             )
-        request.setResponseCode(404)
-        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        return b"not found\n"
+        return self._page(request)

@@ -26,6 +26,8 @@ from wxgptd.llm.client import Model, key_headers
 from wxgptd.llm.probing import Endpoints
 from wxgptd.llm.server import Server
 from wxgptd.pages import links
+from wxgptd.pages.serving import Site
+from wxgptd.pages.site import foot, picture_type
 from wxgptd.ports.store import EventStore
 from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.environment import Environment
@@ -87,6 +89,7 @@ class RuntimeFactory:
             link_ttl_s=config.links.ttl,
             asks_on_pages=config.pages.ask,
             ask_for_s=config.pages.ask_for,
+            site=_site(config.site),
             words=config.commands.words,
         )
 
@@ -174,6 +177,16 @@ def _server(name: str, assistant: cfg.Assistant) -> Server:
         headers={**key_headers(assistant.auth, api_key), **headers},
         secrets=tuple(filter(None, (api_key, *headers.values(), assistant.proxy.reveal()))),
     )
+
+
+def _site(site: cfg.Site) -> Site:
+    picture = None
+    if site.qr_code is not None:
+        data = site.qr_code.read_bytes()
+        picture = picture_type(data), data
+    parts = [link.rsplit(maxsplit=1) for link in site.links]
+    links = [(words, address) for words, address in parts]
+    return Site(site.name, site.about, picture, foot(site.icp, site.police, site.contact, links))
 
 
 def _assistant(name: str, assistant: cfg.Assistant, config: cfg.Config, model: Model) -> Assistant:

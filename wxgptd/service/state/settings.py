@@ -17,6 +17,7 @@ from wxgptd.domain.model.values import (
 )
 from wxgptd.domain.replies.texts import Texts
 from wxgptd.domain.replies.wording import ReplyContext
+from wxgptd.pages.serving import Site
 from wxgptd.ports.messengers import Messenger
 from wxgptd.ports.models import ChatModel, Pictures
 
@@ -125,6 +126,7 @@ class Settings:
     link_ttl_s: float
     asks_on_pages: bool
     ask_for_s: float
+    site: Site
     words: Mapping[str, Sequence[str]]
     commands: Mapping[str, AssistantName] = field(init=False)
     """Maps each chat command to the assistant that it opens a session with."""

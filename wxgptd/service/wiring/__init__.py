@@ -6,6 +6,8 @@ service is built by the module of the same name here, on top of the packages bel
 
 from __future__ import annotations
 
+from functools import partial
+
 import attrs
 from twisted.web.resource import Resource
 
@@ -18,13 +20,14 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import LOG_ITSELF
 from wxgptd.pages import links
 from wxgptd.pages.resource import resources
+from wxgptd.pages.site import not_found
 from wxgptd.ports.record import Loaded
 from wxgptd.ports.status import DaemonStatus
 from wxgptd.service import runtime_factory
 from wxgptd.service.environment import Environment
 from wxgptd.service.lifecycle import Lifecycle
 from wxgptd.service.operations.reloading import Adopted
-from wxgptd.service.root import Root
+from wxgptd.service.root import Root, probes
 from wxgptd.service.state.erasing import OnErasure
 from wxgptd.service.wiring import (
     answers,
@@ -61,14 +64,16 @@ class Service:
             self.answers.answer_runner,
         ):
             self.state.journal.subscribe(effect)
+        instance = links.instance_name(environment.link_key)
         self.root = Root(
             webhooks=self.base.runtime_factory.webhooks(config, self.conversation.conversations),
-            others=resources(self.conversation.pages, self.conversation.page_writing),
-            ready=lambda: self.ready,
-            # The reason is for the operator only.
-            unhealthy_reason=lambda: "unhealthy" if self.why_unhealthy else "",
+            others={
+                **resources(self.conversation.pages, self.conversation.page_writing),
+                **probes(lambda: self.ready, self._public_reason, instance),
+            },
+            not_found=partial(not_found, self.conversation.pages),
             verification=config.server.verify_files,
-            instance=links.instance_name(environment.link_key),
+            instance=instance,
         )
         self._rooms = Rooms(
             self.base, self.state, self.answers, self.conversation, self.operations,
@@ -92,6 +97,10 @@ class Service:
     def why_unhealthy(self) -> str:
         """Why the daemon is unhealthy; empty if it is healthy."""
         return self.operations.health.unhealthy_reason
+
+    def _public_reason(self) -> str:
+        """Return what anyone may know: the reason is for the operator only."""
+        return "unhealthy" if self.why_unhealthy else ""
 
     def note_full(self, what: str) -> None:
         """Note that a limit was reached; `what` is one of `fullness.WHAT`."""

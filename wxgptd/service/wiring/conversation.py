@@ -7,7 +7,7 @@ from functools import partial
 
 from wxgptd import config as cfg
 from wxgptd.pages.render_queue import RenderQueue
-from wxgptd.pages.serving import Pages, Place
+from wxgptd.pages.serving import Look, Pages, Place
 from wxgptd.service import runtime_factory
 from wxgptd.service.conversation.admission import Admission
 from wxgptd.service.conversation.attempts import Attempts
@@ -51,7 +51,7 @@ def build(
             event_clock=base.event_clock,
             erase=state.erasing.erase,
         ),
-        lambda: base.settings.page_texts,
+        lambda: Look(base.settings.page_texts, base.settings.site),
         RenderQueue(threads.pages, base.environment.clock, threads.cpu_s),
         ready=lambda: lifecycle.ready,
         full=base.fullness.note,

@@ -1,0 +1,35 @@
+"""Find the mistakes in the `[site]` table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from wxgptd.config.tables import Site
+from wxgptd.config.values import parse_http_url
+
+MAX_QR_CODE_BYTES = 1024 * 1024
+
+
+def mistakes(site: Site) -> Iterator[str]:
+    """Yield what is wrong with the table."""
+    for number, link in enumerate(site.links, 1):
+        *words, address = link.rsplit(maxsplit=1) or [""]
+        if not words or parse_http_url(address) is None:
+            yield f'site.links: number {number} must be "WORDS ADDRESS", not "{link}"'
+    if site.police and not re.search(r"\d{6,}", site.police):
+        yield (
+            "site.police: must contain the number in the police's register, for example "
+            f'"京公网安备11010502000000号", not "{site.police}"'
+        )
+    if site.qr_code is not None:
+        try:
+            with site.qr_code.open("rb") as file:
+                data = file.read(MAX_QR_CODE_BYTES + 1)
+        except OSError as error:
+            yield f"site.qr_code: {site.qr_code} cannot be read: {error.strerror}"
+            return
+        if not data.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8")):
+            yield f"site.qr_code: {site.qr_code} is not a picture (png, jpg or gif)"
+        elif len(data) > MAX_QR_CODE_BYTES:
+            yield f"site.qr_code: {site.qr_code} is larger than 1 MiB"
