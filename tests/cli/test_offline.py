@@ -820,7 +820,8 @@ def test_shell_completion_offers_kinds_accounts_and_commands(place):
 
     assert "tail" in completions("wxgpt ta")
     assert completions("wxgpt tail --kind QuestionAsked,An") == [
-        f"QuestionAsked,{kind}" for kind in ("AnswerCompleted", "AnswerFailed", "AnswerRestarted")
+        f"QuestionAsked,{kind}"
+        for kind in ("AnswerCompleted", "AnswerFailed", "AnswerRated", "AnswerRestarted")
     ]
     assert completions("wxgpt tail --account m") == ["main"]
     assert completions("wxgpt tail --session x") == []  # no daemon to ask
