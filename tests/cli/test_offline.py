@@ -654,6 +654,45 @@ def test_usage_can_be_grouped_by_day_user_assistant_or_model(place):
     assert invoke(place, "usage", "--since", "1h") == ""
 
 
+def rated_log(place) -> None:
+    """Add an answer that was rated twice, the second time with words."""
+    from tests.support import injuries
+    from wxgptd.domain.model import events as e
+    from wxgptd.domain.model.values import Rating
+
+    log = place / "state" / "log"
+    (question,) = [
+        record.event.question
+        for record in injuries.read(log)
+        if isinstance(record.event, e.AnswerCompleted) and record.user.openid == "alice"
+    ][:1]
+    previous = sum(record.user.openid == "alice" for record in injuries.read(log))
+    at = injuries.read(log)[-1].event.at
+    rated = [
+        e.AnswerRated(at=at, question=question, rating=Rating.UP),
+        e.AnswerRated(at=at, question=question, rating=Rating.DOWN, words="=太长了"),
+    ]
+    injuries.write(log, rated, previous=previous)
+
+
+def test_usage_shows_the_last_rating_of_each_answer_with_its_words(place):
+    rated_log(place)
+    (row,) = json.loads(invoke(place, "usage", "--feedback", "--by", "model", "--json"))
+    assert (row["up"], row["down"], row["words"]) == (0, 1, ["down: =太长了"])
+    text = invoke(place, "usage", "--feedback", "--by", "user")
+    assert "  down: =太长了" in text.splitlines()
+    head, *_ = invoke(place, "usage", "--feedback", "-o", "csv").splitlines()
+    assert head == "day,answers,up,down"
+
+
+def test_sessions_are_listed_by_feedback(place):
+    rated_log(place)
+    (session,) = json.loads(invoke(place, "sessions", "list", "--feedback", "down", "--json"))
+    assert session["user"] == "alice"
+    assert json.loads(invoke(place, "sessions", "list", "--feedback", "up", "--json")) == []
+    assert "  rated down" in invoke(place, "sessions", "show", session["session"]).splitlines()
+
+
 def test_usage_prints_a_table(place):
     head, alice, _bob, total = invoke(place, "usage", "--by", "user").splitlines()
     assert head.split() == ["user", "answers", "failed", "prompt", "completion", "cost"]

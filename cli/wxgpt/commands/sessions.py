@@ -32,19 +32,28 @@ def command() -> None:
 @command.command("list")
 @click.option("--all", "everything", is_flag=True, help="Include closed sessions.")
 @click.option("--user", metavar="OPENID", help="Only this user.", shell_complete=completing.user)
+@click.option(
+    "--feedback",
+    type=click.Choice(["up", "down"]),
+    help="Only sessions, open or closed, with an answer that was rated so.",
+)
 @options.output_option("text", "json", "ndjson")
-def list_(everything: bool, user: str | None, output: str) -> None:
+def list_(everything: bool, user: str | None, feedback: str | None, output: str) -> None:
     """List the open sessions, from the log.
 
     \b
     Examples:
       wxgpt sessions list
       wxgpt sessions list --all -o ndjson
+      wxgpt sessions list --feedback down
     """
+    everything = everything or feedback is not None
     rows = [
         (owner, session)
         for owner, session in dialogues.all_sessions()
-        if (everything or session.closed is None) and (user is None or owner.openid == user)
+        if (everything or session.closed is None)
+        and (user is None or owner.openid == user)
+        and (feedback is None or dialogues.has_rating(session, feedback))
     ]
     rows.sort(key=lambda pair: pair[1].opened_at)
     if output == "json":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from wxgpt import options, render
+from wxgpt.log import feedback as ratings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,8 +51,9 @@ class Row:
 )
 @click.option("--since", type=options.Time(), metavar="TIME", help="From this time on.")
 @click.option("--until", type=options.Time(), metavar="TIME", help="Up to this time.")
+@click.option("--feedback", is_flag=True, help="Show how users rated the answers instead.")
 @options.output_option("text", "json", "csv")
-def command(by: str, since: float | None, until: float | None, output: str) -> None:
+def command(by: str, since: float | None, until: float | None, feedback: bool, output: str) -> None:
     """Show token usage and costs, from the log.
 
     Costs use the prices in force when each answer was written ([assistant.NAME] price_per_million).
@@ -62,21 +64,22 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
       wxgpt usage
       wxgpt usage --by user --since 7d
       wxgpt usage --by assistant --since 2026-01-01 -o csv
+      wxgpt usage --feedback --by model
     """
     from wxgptd.eventlog import reader
 
     log = options.open_log()
     options.print_log_start(log)
-    rows = count(reader.scan(log.directory, log.keys), by, since, until)
+    records = reader.scan(log.directory, log.keys)
+    if feedback:
+        _show_feedback(ratings.count(records, by, since, until), by, output)
+        return
+    rows = count(records, by, since, until)
     ordered = sorted(rows.items(), key=lambda pair: pair[0] if by == "day" else -pair[1].cost)
     if output == "json":
         click.echo(render.dumps([{by: name, **_plain(row)} for name, row in ordered]))
     elif output == "csv":
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([by, *COLUMNS])
-        writer.writerows([_escaped(name), *_plain(row).values()] for name, row in ordered)
-        click.echo(text.getvalue(), nl=False)
+        _write_csv([by, *COLUMNS], ((name, *_plain(row).values()) for name, row in ordered))
     elif ordered:
         titles = ("answers", "failed", "prompt", "completion", "cost")
         click.echo(_line(by, (*titles, "unanswered") if by == "day" else titles))
@@ -136,6 +139,31 @@ def count(
         if event.usage.estimated or isinstance(event, e.AnswerFailed):
             row.estimated_tokens += event.usage.tokens
     return rows
+
+
+def _show_feedback(rows: dict[str, ratings.Feedback], by: str, output: str) -> None:
+    ordered = sorted(rows.items(), key=lambda pair: pair[0] if by == "day" else -pair[1].answers)
+    if output == "json":
+        click.echo(render.dumps([{by: name, **asdict(row)} for name, row in ordered]))
+    elif output == "csv":
+        values = ((name, row.answers, row.up, row.down) for name, row in ordered)
+        _write_csv([by, "answers", "up", "down"], values)
+    elif ordered:
+        click.echo(_line(by, ("answers", "up", "down")))
+        for name, row in ordered:
+            click.echo(_line(name, (str(row.answers), str(row.up), str(row.down))))
+            for words in row.words:
+                click.echo(f"  {render.printable(words)}")
+    else:
+        click.echo("no answers", err=True)
+
+
+def _write_csv(head: list[str], rows: Iterable[tuple[str | float, ...]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([_escaped(str(name)), *values] for name, *values in rows)
+    click.echo(text.getvalue(), nl=False)
 
 
 def _user_name(record: AnyRecord) -> str:

@@ -43,6 +43,7 @@ def as_json(user: User, session: Session, *, turns: bool = False) -> Json:
                 "state": type(question.answer).__name__.lower(),
                 "answer": question.answer.text,
                 "offered": question.offered,
+                "rating": question.rating or None,
             }
             for question in session.questions.values()
         ]
@@ -67,6 +68,13 @@ def show_dialogue(user: User, session: Session) -> None:
             case _:
                 click.echo("  (no answer yet)")
         _indented(answer.text)
+        if question.rating:
+            click.echo(f"  rated {question.rating}")
+
+
+def has_rating(session: Session, rating: str) -> bool:
+    """Return whether an answer in `session` has that rating."""
+    return any(question.rating == rating for question in session.questions.values())
 
 
 def _indented(text: str) -> None:
