@@ -188,4 +188,58 @@ def test_clearing_ends_asking(theatre, phone):
     theatre.stage.say("/clear", "clears")
     ask(page, "还能问吗")
     page.see(TEXTS.page_gone)
-    expect(page.page.locator("#ask")).to_be_hidden()
+    expect(page.page.locator("#send")).to_be_disabled()
+
+
+def test_the_history_takes_the_secret_out_of_its_address_too(theatre, phone):
+    theatre.stage.say("/chatgpt", "remembers")
+    reply = theatre.stage.say("/history", "remembers")
+    link = re.search(r"http://\S+/h/[\w-]{22}#[\w-]{22}", reply).group()
+    first, second = phone(), phone()
+    second.excuse("401")
+    with first.page.expect_response("**/claim") as claimed:
+        first.open(link)
+    assert claimed.value.status == 200
+    assert "#" not in first.page.url
+    with second.page.expect_response("**/claim") as refused:
+        second.open(link)
+    assert refused.value.status == 401
+
+
+def test_a_claim_that_was_lost_on_the_way_is_made_again_after_a_reload(theatre, phone):
+    link = answered_link(theatre, "claims")
+    page = phone()
+    page.excuse("ERR_FAILED|ERR_ABORTED|Failed to load resource")
+    page.page.route("**/claim", lambda route: (route.fetch(), route.abort())[1])
+    page.open(link)
+    page.see(TEXTS.page_not_sent)
+    page.page.unroute("**/claim")
+    page.page.reload()
+    expect(page.page.locator("#ask")).to_be_visible()
+
+
+def test_a_rating_belongs_to_one_answer(theatre, phone):
+    link = answered_link(theatre, "rates-two")
+    page = phone()
+    page.open(link)
+    good = page.page.locator(".rate").first
+    good.click()
+    expect(good).to_have_attribute("aria-pressed", "true")
+    theatre.model.expect("下一个").write("另一个回答。").end()
+    ask(page, "下一个")
+    page.see("另一个回答。")
+    expect(good).to_be_visible()
+    expect(good).to_have_attribute("aria-pressed", "false")
+
+
+def test_what_was_typed_stays_when_asking_has_ended(theatre, phone):
+    link = answered_link(theatre, "types")
+    page = phone()
+    page.excuse("410")
+    page.open(link)
+    expect(page.page.locator("#ask")).to_be_visible()
+    theatre.stage.say("/clear", "types")
+    ask(page, "一大段已经写好的话")
+    page.see(TEXTS.page_gone)
+    assert page.page.locator("#ask textarea").input_value() == "一大段已经写好的话"
+    expect(page.page.locator("#send")).to_be_disabled()

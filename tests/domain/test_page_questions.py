@@ -189,7 +189,9 @@ def test_a_blocked_user_may_not_write_or_be_admitted(answered):
     answered.do(c.RecordFact(blocked))
     assert not may_write(answered, 131.0)
     assert answered.do(admit(131.0, 130.5)) == ()
-    assert may_write(answered, 201.0)
+    assert not may_write(answered, 201.0), "a block ends it for good"
+    assert answered.do(admit(201.0, 129.0)) == ()
+    assert kinds(answered.do(admit(203.0, 202.0))) == ["WriterAdmitted"]
 
 
 def seen(at: float) -> c.RecordFact:
@@ -232,3 +234,28 @@ def test_an_answer_that_failed_can_be_asked_again_on_the_page():
     asked, _ = decide(history.state, retry)
     assert asked.retries == "m1"
     assert asked.link == link("page:k1")
+
+
+def test_repeating_a_rating_changes_nothing(answered):
+    fact = e.AnswerRated(at=130.0, question=DeliveryKey("m1"), rating=Rating.UP)
+    assert answered.do(c.RecordFact(fact)) == (fact,)
+    assert answered.do(c.RecordFact(fact)) == ()
+    with_words = e.AnswerRated(at=131.0, question=DeliveryKey("m1"), rating=Rating.UP, words="很好")
+    assert answered.do(c.RecordFact(with_words)) == (with_words,)
+
+
+def test_a_question_repeats_another_only_within_its_session(answered):
+    answered.do(receive("/stop", "m2", 130.0))
+    command = ask("为什么？", "k1", 140.0)
+    retry = c.AskOnPage(message=command.message, session=command.session, retries=DeliveryKey("m1"))
+    _, asked, _ = answered.do(retry)
+    assert asked.retries == ""
+
+
+def test_a_picture_is_asked_about_again_only_where_pictures_are_seen(answered):
+    command = ask("这是什么？", "k1", 130.0)
+    again = c.AskOnPage(
+        message=command.message, session=command.session, image="http://mmbiz.qpic.cn/x"
+    )
+    declined, _ = answered.do(again)
+    assert (declined.reason, declined.about) == ("not_understood", "image")

@@ -7,12 +7,16 @@ import re
 
 import pytest
 
+from tests.support.builders import ALICE
 from tests.support.model_server import answer_at, streamed
 from tests.support.story import Story, configuration
 from wxgpt.wechat import messages
 from wxgptd import config as cfg
+from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
+from wxgptd.domain.model.values import Standing
 from wxgptd.domain.replies.texts import Texts
+from wxgptd.service import runtime_factory
 
 ANSWER = "因为空气把蓝光散射得更多。"
 TEXTS = Texts()
@@ -37,9 +41,9 @@ class Browser:
             self.forms[page] = form
         return response
 
-    def claim(self, link: str):
+    def claim(self, link: str, nonce: str = ""):
         path, _, secret = link.partition("#")
-        response = self.post(path, "claim", {"secret": secret})
+        response = self.post(path, "claim", {"secret": secret, "nonce": nonce})
         for header in response.headers.getRawHeaders("set-cookie", []):
             name, _, value = header.partition(";")[0].partition("=")
             self.cookies[name] = value
@@ -301,7 +305,7 @@ def test_the_operator_can_turn_asking_off():
     assert browser.ask(path, "那海呢？").code == 403
     body = browser.get(path).body
     assert "<textarea" not in body
-    assert "ask.js" not in body
+    assert "ask.js" in body, "which takes the secret out of the address"
 
 
 def test_the_limits_of_the_chat_apply(stage):
@@ -370,6 +374,18 @@ def test_the_history_page_can_be_claimed_and_asked_on(stage):
     assert response.value["session"] == "same"
 
 
+def test_a_page_says_who_answered_and_when(stage):
+    _, browser, path = stage
+    body = browser.get(path).body
+    assert re.search(r'<p class="about">AI 助手 · \d{4}-\d\d-\d\d \d\d:\d\d</p>', body)
+    assert "<title>为什么？</title>" in body
+
+
+def test_a_page_shows_the_model_if_the_operator_wants_that():
+    story, link = story_with_link(pages=cfg.Pages(show_model=True))
+    assert re.search(r'class="about">AI 助手 · \S+ · ', story.get(link.partition("#")[0]).body)
+
+
 def test_each_link_in_the_chat_carries_a_fresh_secret():
     story, link = story_with_link()
     story.advance(1)
@@ -381,3 +397,121 @@ def test_neither_the_secret_nor_the_cookie_is_in_the_log(stage):
     story, browser, _ = stage
     (cookie,) = browser.cookies.values()
     assert cookie not in repr(story.store.events())
+
+
+def test_a_claim_whose_response_was_lost_can_be_repeated_by_the_same_browser_only():
+    story, link = story_with_link()
+    lost, again, thief = Browser(story), Browser(story), Browser(story)
+    assert lost.claim(link, "n" * 32).code == 200
+    assert thief.claim(link, "m" * 32).code == 401
+    assert again.claim(link, "n" * 32).code == 200
+    assert again.cookies == lost.cookies
+    assert again.ask(link.partition("#")[0], "那海呢？").code == 200
+
+
+def test_asking_again_in_another_session_is_a_question_of_its_own(stage):
+    story, browser, path = stage
+    story.say("/stop")
+    response = browser.post(path, "retry")
+    assert response.value["session"] == "new"
+    story.advance(1)
+    assert "海水吸收红光" in browser.get(response.value["page"]).body
+    story.send("重试")
+    story.advance(1)
+    assert len(story.model.calls) == 3
+
+
+def test_readers_of_a_shared_link_cannot_use_up_their_owner_s_allowance(stage):
+    story, browser, path = stage
+    stranger = Browser(story)
+    for _ in range(100):
+        assert stranger.post(path, "seen").code == 401
+        assert stranger.claim(f"{path}#{'A' * 22}").code == 401
+    assert browser.ask(path, "那海呢？").code == 200
+
+
+def test_too_many_requests_of_a_writer_are_refused(stage):
+    _, browser, path = stage
+    codes = [browser.post(path, "seen").code for _ in range(70)]
+    assert codes[0] == 200
+    assert codes[-1] == 409
+
+
+@pytest.mark.parametrize("body", [b"[" * 990, b"{" * 40_000, b"\xff", b"", b'{"question": 1e999}'])
+def test_hostile_json_is_refused(stage, body):
+    story, browser, path = stage
+    headers = {
+        "content_type": "application/json",
+        "origin": "https://chat.example.com",
+        "cookie": browser.cookie,
+        "x_form_token": browser.forms[path],
+        "idempotency_key": KEY,
+    }
+    assert story._request("POST", f"{path}/ask", headers, body).code == 400
+
+
+def test_nothing_is_recorded_on_a_full_disk_but_a_stop(stage):
+    story, browser, path = stage
+    story.store.is_full = True
+    before = len(story.store.events())
+    for kind, body in (("feedback", {"rating": "up"}), ("seen", {}), ("ask", {"question": "？？"})):
+        assert browser.post(path, kind, body).code == 409
+    assert len(story.store.events()) == before
+    assert browser.post(path, "stop").code == 200
+
+
+def test_a_block_ends_the_right_to_write_for_good(stage):
+    story, browser, path = stage
+    blocked = e.StandingChanged(
+        at=story.wall(), standing=Standing.BLOCKED, until=story.wall() + 60.0
+    )
+    story.service.state.journal.record(ALICE, c.RecordFact(blocked))
+    assert browser.ask(path, "那海呢？").code == 401
+    story.advance(61)
+    assert browser.ask(path, "那海呢？").code == 401
+
+
+def test_an_account_that_is_no_longer_configured_takes_no_questions(stage):
+    story, browser, path = stage
+    story.service._rooms.base.settings.accounts = {}
+    assert browser.ask(path, "那海呢？").code == 403
+
+
+def test_control_characters_are_dropped(stage):
+    _, browser, path = stage
+    assert browser.ask(path, "a\0b\x1bc\nd").value["question"] == "abc\nd"
+
+
+@pytest.mark.parametrize("kind", ["stop", "seen", "feedback"])
+def test_a_history_has_no_answer_to_act_on(stage, kind):
+    story, browser, _ = stage
+    link = link_in(story.say("/history"))
+    browser.claim(link)
+    response = browser.post(link.partition("#")[0], kind, {"rating": "up"})
+    assert response.code == 400
+
+
+def test_the_stored_rating_is_on_the_page(stage):
+    _, browser, path = stage
+    browser.post(path, "feedback", {"rating": "up"})
+    assert 'data-rating="up"' in browser.get(path).body
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://chat.example.com:443/x", "https://chat.example.com"),
+        ("http://Chat.Example.com:80", "http://chat.example.com"),
+        ("http://127.0.0.1:9005", "http://127.0.0.1:9005"),
+        ("http://[::1]:9005", "http://[::1]:9005"),
+        ("https://聊天.example", "https://xn--rss932g.example"),
+    ],
+)
+def test_the_origin_is_what_browsers_send(url, origin):
+    assert runtime_factory.origin_of(url) == origin
+
+
+def test_a_path_without_a_token_does_not_exist():
+    story = Story(answer_at(1, ANSWER), configuration())
+    for path in ("/a", "/h", "/a/", "/h/"):
+        assert story.get(path).code == 404

@@ -45,7 +45,6 @@ def test_both_kinds_of_verification_file_are_served_at_the_root(directory, path,
     "path",
     [
         "/notes.txt",
-        "/",
         "/MP_verify_none.txt",
         "/MP_verify_Ab3dEf.txt/",
         "/MP_verify_Ab3dEf.txt/x",

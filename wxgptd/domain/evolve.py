@@ -85,8 +85,8 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             return sessions.model_chosen(state, event)
         case e.UserErased():
             return EMPTY
-        case e.StandingChanged(standing=standing, until=until):
-            return state._replace(standing=standing, standing_until=until, is_marked=True)
+        case e.StandingChanged():
+            return pages.standing_changed(state, event)
         case e.TailTrimmed() | e.TimeoutBudgetSet() | e.MessagesUnanswered():
             return state
         case _:

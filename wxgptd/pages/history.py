@@ -22,7 +22,7 @@ from wxgptd.pages.rendition import number
 from wxgptd.pages.search import mark, words_of
 from wxgptd.pages.serving import HTML, LinkedResource, Pages, pack, prepare, send, serve
 from wxgptd.pages.site import NotFound
-from wxgptd.pages.writing import resource
+from wxgptd.pages.writing import write_resource
 from wxgptd.ports.page_writing import PageWriting
 from wxgptd.ports.pages import Dialogue, History, HistoryView, Turn
 
@@ -68,7 +68,7 @@ class HistoryPage(_OfHistory):
             case b"":
                 return self
             case _:
-                posts = resource(self._pages, self._writing, self._token, path)
+                posts = write_resource(self._pages, self._writing, self._token, path)
                 return posts or NotFound(self._pages)
 
     def render_GET(self, request: Request) -> bytes | int:

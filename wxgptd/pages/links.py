@@ -95,6 +95,15 @@ def _seal(key: bytes, token: str, moment: bytes) -> bytes:
     return hmac.digest(key, signed, sha256)[: _TOKEN_BYTES - _MOMENT_BYTES]
 
 
+def make_cookie(key: bytes, secret: str, nonce: str) -> str:
+    """Return the cookie for a browser that exchanges `secret` and has chosen `nonce`.
+
+    So an exchange whose response was lost can be repeated, by that browser only.
+    """
+    signed = f"cookie\0{secret}\0{nonce}".encode("utf-8", "surrogatepass")
+    return base64.urlsafe_b64encode(hmac.digest(key, signed, sha256)).rstrip(b"=").decode("ascii")
+
+
 def make_cookie_name(key: bytes, user: User, *, secure: bool) -> str:
     """Return the name of a user's cookie, which reveals nothing about the user.
 

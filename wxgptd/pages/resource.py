@@ -12,7 +12,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from wxgptd.domain.replies import wording
-from wxgptd.pages import aigc, site
+from wxgptd.pages import aigc, site, times
 from wxgptd.pages.history import HistoryPage
 from wxgptd.pages.limits import ANSWER
 from wxgptd.pages.live import Events, Poll
@@ -30,8 +30,11 @@ from wxgptd.pages.serving import (
     serve,
     takes_gzip,
 )
-from wxgptd.pages.writing import cookies_of, resource
+from wxgptd.pages.writing import cookies_of, write_resource
 from wxgptd.ports.page_writing import PageWriting
+
+MAX_TITLE_CHARS = 40
+"""A page's title is the beginning of its question."""
 
 
 def resources(pages: Pages, writing: PageWriting) -> dict[bytes, Resource]:
@@ -57,6 +60,10 @@ class _Tokens(Resource):
         if not self._pages.ready():
             return _Starting(self._pages)
         return self._page(path.decode("ascii", "replace"))
+
+    def render(self, request: Request) -> bytes:
+        """Answer 404: there is no page without a token."""
+        return site.not_found(self._pages, request)
 
 
 class _Starting(Resource):
@@ -115,6 +122,7 @@ class Turn(NamedTuple):
     token: str
     form: str
     question: str
+    about: str
     blocks: Sequence[Markup]
     position: str
     progress: str
@@ -124,6 +132,7 @@ class Turn(NamedTuple):
     waited: int
     elapsed: str
     final: bool
+    rating: str = ""
 
 
 class AnswerPage(LinkedResource):
@@ -142,7 +151,7 @@ class AnswerPage(LinkedResource):
             case b"":
                 return self
             case _:
-                posts = resource(self._pages, self._writing, self._token, path)
+                posts = write_resource(self._pages, self._writing, self._token, path)
                 return posts or site.NotFound(self._pages)
 
     def render_GET(self, request: Request) -> bytes | int:
@@ -184,8 +193,10 @@ class AnswerPage(LinkedResource):
         for token, form in forms.items():
             rendition = await pages.renditions.durable(token)
             if rendition is not None:
-                waited_s = int(rendition.view.waited_s)
-                turns.append(self._turn(token, rendition, waited_s, form))
+                view = pages.page_views.answer(token)
+                waited_s = int(view.waited_s) if view is not None else 0
+                turn = self._turn(token, rendition, waited_s, form)
+                turns.append(turn._replace(rating=self._writing.rating(token)))
         if not turns or turns[0].token != self._token:
             request.write(pages.gone(request))
             return
@@ -226,6 +237,7 @@ class AnswerPage(LinkedResource):
             token=token,
             form=form,
             question=view.question,
+            about=f"{view.author} · {times.local(view.asked_at)}",
             blocks=[Markup(block) for block in rendition.blocks],  # noqa: S704 (sanitised by nh3)
             position=rendition.position,
             progress=view.progress.value,
@@ -241,7 +253,7 @@ class AnswerPage(LinkedResource):
         texts = self._pages.texts
         return self._pages.render(
             "answer.html",
-            title=texts.page_title,
+            title=turns[0].question[:MAX_TITLE_CHARS] or texts.page_title,
             aigc=aigc.metadata(self._pages.place.producer, self._token),
             turns=turns,
             elapsed_pattern=wording.elapsed("#", texts),

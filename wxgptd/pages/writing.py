@@ -27,7 +27,9 @@ from wxgptd.ports.page_writing import (
     Refused,
 )
 
-MAX_BODY_BYTES = 128 * 1024
+MAX_BODY_BYTES = 60 * 1024
+"""Requests larger than 64 KiB never get this far."""
+
 KEPT_FOR_S = 30 * 86_400
 """How long a browser keeps its cookie; the right to write ends earlier."""
 
@@ -53,9 +55,14 @@ class Write(LinkedResource):
     isLeaf = True
 
     def __init__(
-        self, pages: Pages, token: str, write: Callable[[Body, Request], Awaitable[Outcome] | None]
+        self,
+        pages: Pages,
+        writing: PageWriting,
+        token: str,
+        write: Callable[[Body, Request], Awaitable[Outcome] | None],
     ) -> None:
         super().__init__(pages, token)
+        self._writing = writing
         self._write = write
 
     def render_GET(self, request: Request) -> bytes:
@@ -92,9 +99,10 @@ class Write(LinkedResource):
             return Refused(Reason.NOT_ALLOWED, texts.page_reload_first)
         if not links.well_formed(self._token):
             return Refused(Reason.GONE, texts.page_gone)
-        owner = self._owner
-        if owner and self._pages.limits.admit(owner, WRITE):
-            return Refused(Reason.CONFLICT, texts.page_not_sent)
+        # Only those who may write use the allowance: others with the link could lock them out.
+        is_writer = bool(self._writing.form_token(self._token, cookies_of(request)))
+        if is_writer and self._pages.limits.admit(self._owner, WRITE):
+            return Refused(Reason.CONFLICT, texts.page_too_often)
         return None
 
     def _rendered(self, request: Request, outcome: Outcome) -> bytes:
@@ -127,14 +135,14 @@ class Write(LinkedResource):
         return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def resource(pages: Pages, writing: PageWriting, token: str, name: bytes) -> Resource | None:
+def write_resource(pages: Pages, writing: PageWriting, token: str, name: bytes) -> Resource | None:
     """Return the resource for POSTs to `name` below the page of `token`, or None."""
 
     def claim(body: Body, request: Request) -> Awaitable[Outcome] | None:
-        secret = body.get("secret")
-        if not isinstance(secret, str):
+        secret, nonce = body.get("secret"), body.get("nonce", "")
+        if not isinstance(secret, str) or not isinstance(nonce, str):
             return None
-        return writing.claim(token, secret, cookies_of(request))
+        return writing.claim(token, secret, nonce, cookies_of(request))
 
     def ask(body: Body, request: Request) -> Awaitable[Outcome] | None:
         question, key = body.get("question"), _key(request)
@@ -161,7 +169,7 @@ def resource(pages: Pages, writing: PageWriting, token: str, name: bytes) -> Res
     kinds = {b"claim": claim, b"ask": ask, b"retry": retry, b"stop": stop, b"feedback": rate,
              b"seen": seen}  # fmt: skip
     write = kinds.get(name)
-    return Write(pages, token, write) if write is not None else None
+    return Write(pages, writing, token, write) if write is not None else None
 
 
 async def _awaited(outcome: Awaitable[Outcome]) -> Outcome:
@@ -189,6 +197,6 @@ def _json_object(request: Request) -> Body | None:
         return None
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -1,7 +1,7 @@
 """Writing on pages: the port that browsers' requests go through.
 
 Reading is what a link allows; writing takes a cookie as well. Every method takes the token of the
-page's link, and returns a `Refused` that says why it did nothing.
+page's link. Those that write return a `Refused` if they did nothing, which says why.
 """
 
 from __future__ import annotations
@@ -78,8 +78,13 @@ class PageWriting(Protocol):
         """Return what the forms of a page must send, or "" if its reader may not write."""
         ...
 
-    def claim(self, token: str, secret: str, cookies: Cookies) -> Deferred[Admitted | Refused]:
-        """Exchange a link's write secret for a cookie."""
+    def claim(
+        self, token: str, secret: str, nonce: str, cookies: Cookies
+    ) -> Deferred[Admitted | Refused]:
+        """Exchange a link's write secret for a cookie.
+
+        A browser that repeats it with the same unguessable `nonce` gets the same cookie.
+        """
         ...
 
     def ask(self, token: str, form: Form, question: str, key: str) -> Deferred[Asked | Refused]:
@@ -100,6 +105,10 @@ class PageWriting(Protocol):
 
     def seen(self, token: str, form: Form) -> Deferred[Refused | None]:
         """Note that the reader is reading the page."""
+        ...
+
+    def rating(self, token: str) -> str:
+        """Return how the user rated the page's answer: "up", "down" or ""."""
         ...
 
     def later(self, token: str, cookies: Cookies) -> Sequence[str]:

@@ -33,7 +33,8 @@ class AnswerView:
 
     `generation` changes when the answer starts over, which invalidates positions in the earlier
     text. `thoughts` holds the model's thoughts, if readers may see them; they are not recorded, and
-    are gone once the answer is complete. The question was asked `waited_s` seconds ago.
+    are gone once the answer is complete. The question was asked `waited_s` seconds ago. `author` is
+    the assistant's title, with the model if the operator shows it.
     """
 
     question: str
@@ -44,6 +45,7 @@ class AnswerView:
     generation: int
     thoughts: str
     waited_s: float = field(compare=False)
+    author: str = ""
 
 
 @dataclass(frozen=True, slots=True)

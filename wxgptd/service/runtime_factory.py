@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from random import Random
@@ -89,6 +90,7 @@ class RuntimeFactory:
             link_ttl_s=config.links.ttl,
             asks_on_pages=config.pages.ask,
             ask_for_s=config.pages.ask_for,
+            shows_model=config.pages.show_model,
             site=_site(config.site),
             words=config.commands.words,
         )
@@ -263,6 +265,7 @@ def made_links(config: cfg.Config, key: bytes, store: EventStore) -> Links:
         confirmation=partial(links.make_confirmation, key),
         form_token=partial(links.make_form_token, key),
         cookie_name=partial(links.make_cookie_name, key, secure=url.startswith("https:")),
+        cookie=partial(links.make_cookie, key),
         secret=partial(links.make_secret, key),
         issued_at=partial(links.issued_at, key),
     )
@@ -276,7 +279,13 @@ def host_of(public_url: str) -> str:
 def origin_of(public_url: str) -> str:
     """Return the origin of the pages, as browsers send it: scheme, host and unusual port."""
     parts = urlsplit(public_url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    host = parts.hostname or ""
+    with suppress(UnicodeError):
+        host = host.encode("idna").decode("ascii")
+    host = f"[{host}]" if ":" in host else host
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    port = f":{parts.port}" if parts.port not in (None, default) else ""
+    return f"{parts.scheme}://{host}{port}".lower()
 
 
 def path_of(public_url: str) -> str:

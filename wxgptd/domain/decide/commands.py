@@ -78,7 +78,8 @@ class AskOnPage:
     """A question arrives from a page of `session`.
 
     `message` has a delivery key that begins with `PAGE_PREFIX`, and its content is the question's
-    text. `retries` is the question that it repeats, if any, and `image` that question's picture.
+    text. `retries` is the question that it repeats, if any, and `image` that question's picture;
+    it is recorded only within one session.
     """
 
     message: Receive

@@ -111,7 +111,8 @@ def _note(state: UserState, fact: e.Fact) -> Events:
             return pages.seen(state, fact)
         case e.AnswerRated():
             entry = state.find(fact.question)
-            return () if entry is None else (fact,)
+            unchanged = entry is None or (entry[1].rating is fact.rating and not fact.words)
+            return () if unchanged else (fact,)
         case e.StandingChanged():
             return _standing_changed(state, fact)
         case _ if isinstance(fact, e.AccountFact):

@@ -12,7 +12,14 @@ from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.session import Pending, Session
 from wxgptd.domain.model.state import UserState
-from wxgptd.domain.model.values import AssistantName, CloseReason, Standing, Text
+from wxgptd.domain.model.values import (
+    AssistantName,
+    CloseReason,
+    DeliveryKey,
+    Notice,
+    Standing,
+    Text,
+)
 
 Events = tuple[e.Event, ...]
 
@@ -65,9 +72,11 @@ def ask(state: UserState, command: c.AskOnPage) -> Events:
     assistant = live.assistant if live is not None else _assistant(state, command)
     content = receive.message.content
     assert isinstance(content, Text)
-    asked = questions.ask(
-        state, live, assistant, receive, content.text, command.image, command.retries
-    )
+    if command.image and assistant not in receive.policy.sighted:
+        return (*expired, *questions.declined(receive, Notice.NOT_UNDERSTOOD, "image"))
+    repeats = live is not None and command.retries in live.questions
+    retries = command.retries if repeats else DeliveryKey("")
+    asked = questions.ask(state, live, assistant, receive, content.text, command.image, retries)
     if not isinstance(asked[-1], e.QuestionAsked):
         return (*expired, *asked)
     seen = e.PageOpened(at=receive.at, question=receive.delivery)

@@ -132,8 +132,8 @@ NO_QUESTIONS: Mapping[DeliveryKey, Question] = {}
 class Session(NamedTuple):
     """One session, open or closed. `last_at` is the time of the last activity.
 
-    Activity is a message from the user, the end of an answer, or the first opening of an answer's
-    page. `model` is the model that the user has chosen, if any.
+    Activity is a message from the user, the end of an answer, or a look at an answer's page in a
+    browser that may write. `model` is the model that the user has chosen, if any.
     """
 
     id: SessionId

@@ -22,8 +22,10 @@ DeliveryKey = NewType("DeliveryKey", str)
 the key of the delivery that asked it."""
 
 EVENT_PREFIX = "event:"
-PAGE_PREFIX = "page:"
 """Prefix of the delivery keys of events; those of messages never have it."""
+
+PAGE_PREFIX = "page:"
+"""Prefix of the delivery keys of questions that were asked on a page."""
 
 LinkHash = NewType("LinkHash", bytes)
 """SHA-256 of the token in a link. The token itself is never stored."""

@@ -62,7 +62,8 @@ def _retried(session: Session, question: DeliveryKey) -> frozenset[DeliveryKey]:
         )
         while repeated and repeated not in retried:
             retried.add(repeated)
-            repeated = session.questions[repeated].retries
+            earlier = session.questions.get(repeated)
+            repeated = earlier.retries if earlier is not None else DeliveryKey("")
         if turn.delivery == question:
             break
     return frozenset(retried)

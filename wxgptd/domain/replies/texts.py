@@ -169,6 +169,7 @@ class Texts:
     page_ask_in_chat: str = "要在这里接着问，请回到公众号，打开最新消息里的链接。"
     page_ask_off: str = "这里不能提问，请回到公众号提问。"
     page_reload_first: str = "页面已经过期，请刷新后再试。"
+    page_too_often: str = "发得太快了，请稍等一会儿再试。"
     page_not_sent: str = "没有发出去，请再试一次。"
     page_not_found: str = "没有这个页面。"
     site_title: str = "AI 助手"

@@ -1,9 +1,10 @@
-"""The pages behind links: opened, written on, rated."""
+"""The pages behind links: opened, written on, rated; and who may write at all."""
 
 from __future__ import annotations
 
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import Standing
 from wxgptd.domain.transitions.questions import touched
 
 
@@ -34,3 +35,14 @@ def answer_rated(state: UserState, event: e.AnswerRated) -> UserState:
     question = state.question(event.question)._replace(rating=event.rating)
     live, past = state.sessions_with(question)
     return state._replace(live=live, past=past)
+
+
+def standing_changed(state: UserState, event: e.StandingChanged) -> UserState:
+    """Return the state with another standing; a block ends the right to write for good."""
+    blocked = event.standing is Standing.BLOCKED
+    return state._replace(
+        standing=event.standing,
+        standing_until=event.until,
+        is_marked=True,
+        writing=state.writing.ended(event.at) if blocked else state.writing,
+    )

@@ -3,31 +3,46 @@
 (function () {
   "use strict";
   // Before anything else: an address that is copied or shared must not carry the secret.
-  const secret = location.hash.slice(1);
-  if (secret) history.replaceState(null, "", location.pathname + location.search);
+  const found = location.hash.slice(1);
+  if (found) history.replaceState(null, "", location.pathname + location.search);
 
   const liveScript = document.currentScript.src.replace("ask.js", "live.js");
-  const SEEN_EVERY_MS = 60000;
+  const SEEN_EVERY_MS = 60000, PATIENCE_MS = 20000;
   const byId = function (id) { return document.getElementById(id); };
   const form = byId("ask"), turns = byId("turns"), note = byId("asking");
-  if (!form) return;
-  const area = form.elements.question, sendButton = byId("send"), stopButton = byId("stop");
-  const page = turns.firstElementChild.dataset.page;
-  const storedAs = "wxgptd pending " + page;
-  let admitted = Boolean(turns.firstElementChild.dataset.form), busy = false;
+  const first = document.querySelector("[data-page]");
+  const memory = {}; // in case storage is forbidden
 
-  const last = function () { return turns.lastElementChild; };
-  const isWriting = function (turn) { return Boolean(turn.querySelector("[aria-busy]")); };
+  // What was sent but not answered is kept until it is: after a reload it is sent again, with the
+  // same key, so that it is done once.
+  function kept(name, value) {
+    const key = "wxgptd " + name + " " + first.dataset.page;
+    if (value !== undefined) memory[key] = value;
+    try {
+      if (value) sessionStorage.setItem(key, JSON.stringify(value));
+      else if (value === null) sessionStorage.removeItem(key);
+      else if (!(key in memory)) memory[key] = JSON.parse(sessionStorage.getItem(key));
+    } catch (_) { /* it is in memory */ }
+    return memory[key] || null;
+  }
+
+  function newKey() {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    return Array.from(bytes, function (byte) { return byte.toString(16).padStart(2, "0"); }).join("");
+  }
 
   function post(turn, kind, body, key) {
     const headers = { "Content-Type": "application/json" };
     if (turn.dataset.form) headers["X-Form-Token"] = turn.dataset.form;
     if (key) headers["Idempotency-Key"] = key;
+    const aborting = new AbortController();
+    const timer = setTimeout(function () { aborting.abort(); }, PATIENCE_MS);
     return fetch(turn.dataset.page + "/" + kind, {
       method: "POST", headers: headers, body: JSON.stringify(body || {}),
-      credentials: "same-origin", cache: "no-store"
+      credentials: "same-origin", cache: "no-store", signal: aborting.signal
     }).then(function (response) {
       return response.json().then(function (answer) {
+        clearTimeout(timer);
         if (response.ok) return answer;
         const refused = new Error(answer.error);
         refused.status = response.status;
@@ -36,30 +51,40 @@
     });
   }
 
-  // What was sent but not answered: after a reload it is sent again with the same key, so that the
-  // question is asked once. Storage may be forbidden.
-  function stored(pending) {
-    try {
-      if (pending === undefined) return JSON.parse(sessionStorage.getItem(storedAs));
-      if (pending) sessionStorage.setItem(storedAs, JSON.stringify(pending));
-      else sessionStorage.removeItem(storedAs);
-    } catch (_) { /* it is kept in memory only */ }
-    return pending || null;
+  // Exchange the secret. A response that is lost is asked for again, with the same nonce.
+  function claim() {
+    const exchange = found ? { secret: found, nonce: newKey() } : kept("claim");
+    if (!exchange) return Promise.resolve(false);
+    kept("claim", exchange);
+    return post(first, "claim", exchange).then(function (answer) {
+      kept("claim", null);
+      first.dataset.form = answer.form;
+      return true;
+    }, function (error) {
+      if (error.status) kept("claim", null);
+      throw error;
+    });
   }
 
-  function newKey() {
-    const bytes = crypto.getRandomValues(new Uint8Array(16));
-    return Array.from(bytes, function (byte) { return byte.toString(16).padStart(2, "0"); }).join("");
-  }
+  if (!form) { claim().catch(function () {}); return; }
+  const area = form.elements.question, sendButton = byId("send"), stopButton = byId("stop");
+  let admitted = Boolean(first.dataset.form), busy = false;
+
+  const last = function () { return turns.lastElementChild; };
+  const isWriting = function (turn) { return Boolean(turn.querySelector("[aria-busy]")); };
 
   // Show what can be done now.
   function refresh() {
     const writing = isWriting(last());
-    form.hidden = !admitted;
+    form.hidden = !admitted && !area.value; // what was typed stays
     byId("own").hidden = !admitted || writing;
     byId("hint").hidden = admitted; // it says how to go on in the chat
     stopButton.hidden = !writing;
-    sendButton.disabled = busy;
+    sendButton.disabled = busy || !admitted;
+    document.querySelectorAll(".rate").forEach(function (button) {
+      const pressed = last().dataset.rating === button.dataset.rating;
+      button.setAttribute("aria-pressed", String(pressed));
+    });
     if (!admitted && !note.textContent) note.textContent = form.dataset.inChat;
   }
 
@@ -72,11 +97,10 @@
   }
 
   function admit() {
-    if (!secret) return Promise.resolve();
-    return post(turns.firstElementChild, "claim", { secret: secret }).then(function (answer) {
-      turns.firstElementChild.dataset.form = answer.form;
-      admitted = true;
-    }, function (error) {
+    return claim().then(function (claimed) {
+      // A browser that keeps no cookies could not ask.
+      return claimed && post(first, "seen").then(function () { admitted = true; });
+    }).catch(function (error) {
       if (!admitted) say(error.status ? error.message : form.dataset.failed);
     });
   }
@@ -88,6 +112,8 @@
     const turn = turns.firstElementChild.cloneNode(true);
     const remark = turn.querySelector(".remark"), elapsed = document.createElement("span");
     if (remark) turn.removeChild(remark);
+    turn.removeChild(turn.querySelector(".about"));
+    turn.dataset.rating = "";
     turn.querySelectorAll("[id]").forEach(function (part) { part.removeAttribute("id"); });
     const article = turn.querySelector(".answer"), state = turn.querySelector(".state");
     article.textContent = "";
@@ -122,47 +148,51 @@
     turn.scrollIntoView({ block: "start", behavior: "smooth" });
   }
 
+  let loading = null;
   function follow(turn) {
     if (window.wxgptd.follow) { window.wxgptd.follow(turn); return; }
-    const script = document.createElement("script"); // it follows every unfinished turn
-    script.src = liveScript;
-    document.head.appendChild(script);
+    if (loading) return; // it will follow every unfinished turn
+    loading = document.createElement("script");
+    loading.src = liveScript;
+    loading.onerror = function () {
+      document.head.removeChild(loading);
+      loading = null;
+      turn.querySelector(".status").textContent = turns.dataset.offline;
+      setTimeout(function () { follow(turn); }, 2000);
+    };
+    document.head.appendChild(loading);
   }
 
-  function known(answer) {
-    return Array.from(turns.children).some(function (turn) {
-      return turn.dataset.page === answer.page;
-    });
+  function turnOf(page) {
+    return Array.from(turns.children).find(function (turn) { return turn.dataset.page === page; });
   }
 
   function send(pending) {
     if (busy) return;
     busy = true;
     say("");
-    stored(pending);
+    kept("question", pending);
     refresh();
-    const turn = pending.retry ? Array.from(turns.children).find(function (turn) {
-      return turn.dataset.page === pending.retry;
-    }) : turns.firstElementChild;
+    const turn = pending.retry ? turnOf(pending.retry) : first;
     const kind = pending.retry ? "retry" : "ask";
     const body = pending.retry ? {} : { question: pending.question };
     post(turn || last(), kind, body, pending.key).then(function (answer) {
-      stored(null);
+      kept("question", null);
       busy = false;
       if (!pending.retry && area.value.trim() === pending.question) area.value = "";
       grow();
-      if (!known(answer)) add(answer);
+      if (!turnOf(answer.page)) add(answer);
       refresh();
     }, function (error) {
       busy = false;
-      if (error.status) stored(null); // it was not asked; without a status, nobody knows
+      if (error.status) kept("question", null); // it was not asked; without a status, nobody knows
       if (!pending.retry && !area.value) area.value = pending.question;
       refused(error);
     });
   }
 
   function ask() {
-    const question = area.value.trim(), before = stored();
+    const question = area.value.trim(), before = kept("question");
     if (!question || busy) return;
     const again = before && before.question === question;
     send(again ? before : { question: question, key: newKey() });
@@ -176,7 +206,7 @@
   form.addEventListener("submit", function (event) { event.preventDefault(); ask(); });
   area.addEventListener("input", grow);
   area.addEventListener("keydown", function (event) {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     ask();
   });
@@ -185,20 +215,21 @@
   // Stopping, asking again, rating.
 
   stopButton.addEventListener("click", function () {
-    post(last(), "stop").catch(refused);
+    const running = Array.from(turns.children).find(isWriting) || last();
+    post(running, "stop").then(function () { say(""); area.focus(); }, refused);
   });
   byId("retry").addEventListener("click", function () {
-    send({ retry: last().dataset.page, key: newKey() });
+    const page = last().dataset.page, before = kept("question");
+    send(before && before.retry === page ? before : { retry: page, key: newKey() });
   });
   document.querySelectorAll(".rate").forEach(function (button) {
     button.addEventListener("click", function () {
-      const taken = button.getAttribute("aria-pressed") === "true";
-      const rating = taken ? "" : button.dataset.rating;
-      post(last(), "feedback", { rating: rating }).then(function () {
-        document.querySelectorAll(".rate").forEach(function (other) {
-          other.setAttribute("aria-pressed", String(other === button && !taken));
-        });
-        say(taken ? "" : form.dataset.thanks);
+      const turn = last(), rating = button.dataset.rating;
+      const wanted = turn.dataset.rating === rating ? "" : rating;
+      post(turn, "feedback", { rating: wanted }).then(function () {
+        turn.dataset.rating = wanted;
+        say(wanted ? form.dataset.thanks : "");
+        refresh();
       }, refused);
     });
   });
@@ -209,7 +240,7 @@
 
   admit().then(function () {
     refresh();
-    const pending = stored();
+    const pending = kept("question");
     if (admitted && pending) send(pending);
   });
 })();

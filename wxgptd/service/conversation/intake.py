@@ -57,7 +57,7 @@ class Intake:
             always=always,
             otherwise=otherwise,
             erased=self._recently_erased.knows(user, attempt.delivery, attempt.at),
-            rejection=self._admission.rejection(),
+            rejection=self.rejection(),
         )
 
     def route(self, attempt: Attempt, message: Message) -> Route:
@@ -70,6 +70,10 @@ class Intake:
         if route.why in routing.UNANSWERED:
             self._unanswered.note(attempt.user.account)
         return Ignore()
+
+    def rejection(self) -> RejectionReason | None:
+        """Return why new work is not accepted at the moment, or None."""
+        return self._admission.rejection()
 
     def rejected_before(self, attempt: Attempt) -> Outcome | None:
         """Return the outcome again if an earlier attempt of the message was rejected."""

@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred, succeed
 
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.session import Pending, Question
+from wxgptd.domain.model.session import Completed, Pending, Question
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import CloseReason, DeliveryKey, LinkHash, User
+from wxgptd.domain.replies.texts import DEFAULT_TITLE
 from wxgptd.ports.pages import AnswerView, Progress
 from wxgptd.service.answers.inflight import Flight, InFlight
 from wxgptd.service.conversation.histories import Standing, UserHistory, asked, standing
@@ -149,7 +150,19 @@ class PageViews:
             generation=question.restarts,
             thoughts=flight.thoughts if flight is not None else "",
             waited_s=max(0.0, self._event_clock.now() - question.asked_at),
+            author=self._author(target, question),
         )
+
+    def _author(self, target: Target, question: Question) -> str:
+        """Return the title of the assistant that answers, and its model if that is shown."""
+        entry = self._journal.state(target.user).find(target.question)
+        assert entry is not None
+        assistant = self._settings.assistants.get(entry[0].assistant)
+        title = assistant.title if assistant is not None else DEFAULT_TITLE
+        answer = question.answer
+        if self._settings.shows_model and isinstance(answer, Completed) and answer.model:
+            return f"{title} · {answer.model}"
+        return title
 
     def opened(self, token: str) -> None:
         """Record that the page behind `token` was opened."""

@@ -7,6 +7,7 @@ the answer runs because it was recorded. Nothing is returned before it is durabl
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ from wxgptd.ports.page_writing import (
 )
 from wxgptd.service.answers.answer_runner import AnswerRunner
 from wxgptd.service.conversation.attempt import Attempt
+from wxgptd.service.conversation.histories import asked
 from wxgptd.service.conversation.intake import Intake
 from wxgptd.service.conversation.page_views import Target, Tokens
 from wxgptd.service.conversation.receiving import Receiving
@@ -55,6 +57,9 @@ MAX_LATER = 50
 """How many later answers a page shows, at most."""
 
 MAX_RATING_CHARS = 500
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Control characters that WeChat does not deliver in messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,9 @@ class PageWriting:
         page = self._open(token, cookies)
         return "" if isinstance(page, Refused) else self._links.form_token(token, page.cookie)
 
-    def claim(self, token: str, secret: str, cookies: Cookies) -> Deferred[Admitted | Refused]:
+    def claim(
+        self, token: str, secret: str, nonce: str, cookies: Cookies
+    ) -> Deferred[Admitted | Refused]:
         """Exchange a link's write secret for a cookie; a valid cookie is kept."""
         texts = self._settings.page_texts
         target = self._target(token)
@@ -113,9 +120,12 @@ class PageWriting:
         issued_at = self._links.issued_at(token, secret)
         if not issued_at or now - issued_at >= self._settings.ask_for_s:
             return succeed(Refused(Reason.NOT_ADMITTED, texts.page_ask_in_chat))
-        had = cookies.get(name, "")
-        is_writer = self._may_write(self._journal.state(target.user), had)
-        cookie = had if is_writer else secrets.token_urlsafe(24)
+        state, cookie = self._journal.state(target.user), cookies.get(name, "")
+        if not self._may_write(state, cookie):
+            cookie = self._links.cookie(secret, nonce or secrets.token_urlsafe(24))
+        is_writer = self._may_write(state, cookie)
+        if not is_writer and (refused := self._rejected()):
+            return succeed(refused)
         entry = self._journal.record(
             target.user,
             c.AdmitWriter(
@@ -129,14 +139,14 @@ class PageWriting:
 
     def ask(self, token: str, form: Form, question: str, key: str) -> Deferred[Asked | Refused]:
         """Ask a question, unless one with this `key` was asked before."""
-        page = self._written(token, form)
+        page = self._writable(token, form)
         if isinstance(page, Refused):
             return succeed(page)
         return self._ask(page, question, key)
 
     def retry(self, token: str, form: Form, key: str) -> Deferred[Asked | Refused]:
         """Ask the page's question again, unless that was done with this `key` before."""
-        page = self._written(token, form)
+        page = self._writable(token, form)
         if isinstance(page, Refused):
             return succeed(page)
         entry = page.state.find(page.target.question)
@@ -152,7 +162,7 @@ class PageWriting:
             written = self._asking.answer_runner.written(page.target.user)
             return closing.stopped(page.target.question, "by the user on a page", at, written)
 
-        return self._note(token, form, stopped)
+        return self._note(token, form, stopped, always=True)
 
     def rate(self, token: str, form: Form, rating: str, words: str) -> Deferred[Refused | None]:
         """Rate the page's answer."""
@@ -177,18 +187,25 @@ class PageWriting:
         if isinstance(page, Refused) or not page.target.question:
             return ()
         user = page.target.user
-        asked = [
+        questions = [
             question
             for session in page.state.sessions()
             if session.closed is not CloseReason.CLEARED
             for question in session.questions.values()
             if question.asked_at > page.target.issued_at
         ]
-        asked.sort(key=lambda question: question.asked_at)
+        questions.sort(key=lambda question: question.asked_at)
         return [
             self._links.token(user, question.delivery, (question.link,))
-            for question in asked[-MAX_LATER:]
+            for question in questions[-MAX_LATER:]
         ]
+
+    def rating(self, token: str) -> str:
+        """Return how the user rated the page's answer."""
+        target = self._tokens.answer(token)
+        if target is None:
+            return ""
+        return self._journal.state(target.user).question(target.question).rating
 
     # Who may write.
 
@@ -213,7 +230,7 @@ class PageWriting:
         reason = Reason.GONE if was_writer else Reason.NOT_ADMITTED
         return Refused(reason, texts.page_ask_in_chat)
 
-    def _written(self, token: str, form: Form) -> _Page | Refused:
+    def _writable(self, token: str, form: Form) -> _Page | Refused:
         """Return the page behind `token` if the request comes from one of its forms."""
         page = self._open(token, form.cookies)
         if isinstance(page, Refused):
@@ -226,14 +243,24 @@ class PageWriting:
     # What is written.
 
     def _note(
-        self, token: str, form: Form, fact: Callable[[_Page, float], e.Fact]
+        self,
+        token: str,
+        form: Form,
+        fact: Callable[[_Page, float], e.Fact],
+        *,
+        always: bool = False,
     ) -> Deferred[Refused | None]:
-        """Record a fact about the answer of the page behind `token`."""
-        page = self._written(token, form)
+        """Record a fact about the answer of the page behind `token`.
+
+        Unless it is `always` recorded, a full disk has no space for it.
+        """
+        page = self._writable(token, form)
         if isinstance(page, Refused):
             return succeed(page)
-        if not page.target.question:
-            return succeed(Refused(Reason.CONFLICT, self._settings.page_texts.page_gone))
+        if not page.target.question:  # the page of a history
+            return succeed(Refused(Reason.INVALID, self._settings.page_texts.page_not_sent))
+        if not always and (refused := self._rejected()):
+            return succeed(refused)
         self._journal.record(page.target.user, c.RecordFact(fact(page, self._event_clock.now())))
 
         def noted(_: None) -> Refused | None:
@@ -250,9 +277,10 @@ class PageWriting:
         image: str = "",
     ) -> Deferred[Asked | Refused]:
         texts = self._settings.page_texts
-        if not self.asks:
-            return succeed(Refused(Reason.NOT_ALLOWED, texts.page_ask_off))
         user = page.target.user
+        if not self.asks or user.account not in self._settings.accounts:
+            return succeed(Refused(Reason.NOT_ALLOWED, texts.page_ask_off))
+        text = _CONTROLS.sub("", text)
         delivery = _delivery(key)
         before = page.state.find(delivery)
         if before is not None:
@@ -264,9 +292,8 @@ class PageWriting:
         message = self._asking.intake.read(attempt)._replace(
             phrase=phrases.SAY, always=None, otherwise=None
         )
-        if message.rejection is not None:
-            notice = wording.rejection(message.rejection, texts)
-            return succeed(Refused(Reason.CONFLICT, notice))
+        if refused := self._rejected():
+            return succeed(refused)
         policy = self._settings.account(user).policy
         receive = self._asking.receiving.command(attempt, message, page.state, policy, tuple)
         session = self._session(page)
@@ -289,6 +316,13 @@ class PageWriting:
         refused = Refused(Reason.CONFLICT, notice)
         return self._journal.committed().addCallback(lambda _: refused)
 
+    def _rejected(self) -> Refused | None:
+        """Return why nothing new is accepted at the moment, or None."""
+        why = self._asking.intake.rejection()
+        if why is None:
+            return None
+        return Refused(Reason.CONFLICT, wording.rejection(why, self._settings.page_texts))
+
     def _session(self, page: _Page) -> Session | None:
         """Return the session of the page's question; of the history, the last one."""
         state, question = page.state, page.target.question
@@ -310,13 +344,13 @@ class PageWriting:
         else:
             belonging = Belonging.OTHER
         token = self._links.token(user, delivery, (question.link,))
-        asked = Asked(
+        outcome = Asked(
             token,
             self._links.form_token(token, page.cookie),
-            without_controls(question.text),
+            asked(question, self._settings.page_texts),
             belonging,
         )
-        return self._journal.committed().addCallback(lambda _: asked)
+        return self._journal.committed().addCallback(lambda _: outcome)
 
 
 def _delivery(key: str) -> DeliveryKey:

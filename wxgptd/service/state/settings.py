@@ -80,9 +80,10 @@ class Links:
     `token` takes the user, the delivery and, if the link was issued before, the hashes of which its
     own is one: an earlier version may have made it. `user` returns the user to whom a token leads,
     or None. `confirmation` returns what a form on a token's page must submit to prove its origin,
-    `form_token` the same for a form of a browser with a cookie, which is called `cookie_name`.
-    `secret` returns the write secret that a link in the chat carries, given its token and time,
-    and `issued_at` that time, or 0 for a false secret.
+    `form_token` the same for a form of a browser with a cookie, which is called `cookie_name` and
+    made by `cookie` from a secret and the browser's nonce. `secret` returns the write secret that a
+    link in the chat carries, given its token and time, and `issued_at` that time, or 0 for a false
+    secret.
     """
 
     token: Callable[[User, DeliveryKey, Collection[LinkHash]], str]
@@ -93,6 +94,7 @@ class Links:
     confirmation: Callable[[str], str]
     form_token: Callable[[str, str], str]
     cookie_name: Callable[[User], str]
+    cookie: Callable[[str, str], str]
     secret: Callable[[str, float], str]
     issued_at: Callable[[str, str], float]
 
@@ -126,6 +128,7 @@ class Settings:
     link_ttl_s: float
     asks_on_pages: bool
     ask_for_s: float
+    shows_model: bool
     site: Site
     words: Mapping[str, Sequence[str]]
     commands: Mapping[str, AssistantName] = field(init=False)
