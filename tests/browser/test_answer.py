@@ -215,3 +215,27 @@ def test_the_button_back_to_the_chat_is_hidden_outside_wechat(theatre, phone):
     page.open(theatre.answered("好的。", "no-bridge"))
     page.see("已写完")
     assert not page.page.locator("#close").is_visible()
+
+
+def test_larger_text_is_remembered(theatre, phone):
+    page = phone()
+    page.open(theatre.answered(long_answer(9_000), "large", "一个长问题"))
+    page.see("已写完")
+    small = page.page.locator("#answer p").first.evaluate("p => getComputedStyle(p).fontSize")
+    page.page.locator("#larger").click()
+    page.page.reload()
+    large = page.page.locator("#answer p").first.evaluate("p => getComputedStyle(p).fontSize")
+    assert float(large.removesuffix("px")) > float(small.removesuffix("px"))
+    page.look("answer-large", full=False)
+
+
+def test_a_page_that_is_opened_again_begins_where_its_reader_stopped(theatre, phone):
+    link = theatre.answered(long_answer(9_000), "returns", "一个长问题")
+    page = phone()
+    page.open(link)
+    page.see("已写完")
+    page.page.evaluate("window.scrollTo(0, 2000)")
+    page.page.goto("about:blank")
+    page.open(link)
+    expect(page.page.locator("#larger")).to_be_attached()
+    assert abs(page.page.evaluate("window.scrollY") - 2000) < 100

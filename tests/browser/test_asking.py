@@ -191,7 +191,7 @@ def test_clearing_ends_asking(theatre, phone):
     expect(page.page.locator("#send")).to_be_disabled()
 
 
-def test_the_history_takes_the_secret_out_of_its_address_too(theatre, phone):
+def test_a_reader_asks_on_the_page_of_the_history(theatre, phone):
     theatre.stage.say("/chatgpt", "remembers")
     reply = theatre.stage.say("/history", "remembers")
     link = re.search(r"http://\S+/h/[\w-]{22}#[\w-]{22}", reply).group()
@@ -201,6 +201,13 @@ def test_the_history_takes_the_secret_out_of_its_address_too(theatre, phone):
         first.open(link)
     assert claimed.value.status == 200
     assert "#" not in first.page.url
+    theatre.model.expect("从历史里问").write("答在这里。").end()
+    ask(first, "从历史里问")
+    first.see("答在这里。")
+    assert "/a/" in first.page.url
+    first.page.go_back()
+    first.see("从历史里问")
+    first.look("asking-history", full=False)
     with second.page.expect_response("**/claim") as refused:
         second.open(link)
     assert refused.value.status == 401

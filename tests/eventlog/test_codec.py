@@ -65,6 +65,7 @@ VALUES = {
     "retries": "q0",
     "sealed": b"sealed words",
     "count": 37,
+    "extends": False,
     "cookie": b"digest of a cookie",
     "rating": Rating.DOWN,
     "words": "天没有那么蓝",

@@ -78,6 +78,20 @@ def test_a_full_disk_gets_the_room_back(file, disk):
     assert contents(file) == b"x" * 4_900 + b"y" * 300
 
 
+def test_a_limit_on_the_size_of_files_leaves_no_room_but_is_no_error(file, disk):
+    def write(descriptor, data, offset):
+        if offset + len(data) > 1_000:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return Disk.write(disk, descriptor, data, offset)
+
+    disk.write = write
+    file.make_room(300, 1 << 30)
+    file.append(b"x" * 300)
+    assert contents(file) == b"x" * 300
+    with pytest.raises(OSError, match="too large"):
+        file.append(b"y" * 800)
+
+
 def test_trimming_leaves_what_was_appended(file):
     file.make_room(10, 1 << 30)
     file.append(b"0123456789")

@@ -460,3 +460,13 @@ def test_the_page_shows_the_waiting_time():
     assert 'data-waited="14"' in story.get(path).body or 'data-waited="15"' in story.get(path).body
     story.advance(5)
     assert "已等 20 秒" in story.get(path).body or "已等 19 秒" in story.get(path).body
+
+
+def test_the_scripts_stay_small():
+    """Phones pay by the byte; 20 KB compressed is the budget for all scripts together."""
+    story = Story(answer_at(1, ANSWER))
+    sizes = [
+        len(gzip.compress(story.get(f"/static/{name}.js").body.encode(), 9))
+        for name in ("ask", "copy", "live", "read")
+    ]
+    assert sum(sizes) < 20_000, sizes

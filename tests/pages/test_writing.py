@@ -482,7 +482,7 @@ def test_control_characters_are_dropped(stage):
     assert browser.ask(path, "a\0b\x1bc\nd").value["question"] == "abc\nd"
 
 
-@pytest.mark.parametrize("kind", ["stop", "seen", "feedback"])
+@pytest.mark.parametrize("kind", ["stop", "feedback"])
 def test_a_history_has_no_answer_to_act_on(stage, kind):
     story, browser, _ = stage
     link = link_in(story.say("/history"))

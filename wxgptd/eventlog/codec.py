@@ -76,7 +76,7 @@ _KINDS = (
     _Kind(12, 1, e.AnswerRestarted),
     _Kind(13, 2, e.ReplyOffered, ("about", "text")),
     _Kind(14, 1, e.HistoryLinkIssued, ("link",)),
-    _Kind(15, 1, e.PageOpened),
+    _Kind(15, 2, e.PageOpened),
     _Kind(16, 1, e.PushStarted),
     _Kind(17, 1, e.PushDelivered),
     _Kind(18, 1, e.PushFailed, ("detail",)),

@@ -9,6 +9,7 @@ Readers take zeros up to the end of the file for its end (`framing.frames`).
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 
@@ -65,7 +66,8 @@ class AppendOnlyFile:
     def make_room(self, needed: int, limit: int) -> None:
         """Fill the file with zeros, so that appending `needed` bytes does not make it longer.
 
-        The zeros end at `limit`. A full disk is no error: the file has no room then.
+        The zeros end at `limit`. A full disk, or a limit on the size of files, is no error: the
+        file has no room then.
 
         Raises:
             OSError: the disk failed.
@@ -76,7 +78,7 @@ class AppendOnlyFile:
         try:
             self._write(bytes(end - self._end), self._end)
         except OSError as error:
-            if not is_disk_full(error):
+            if not is_disk_full(error) and error.errno != errno.EFBIG:
                 raise
             self.trim()
         else:

@@ -49,6 +49,7 @@ STEPS: Mapping[tuple[int, int], Step] = {
     (11, 2): lambda body: (*body, "", 0.0),  # AnswerFailed: assistant, cost not recorded
     (11, 3): _answer_failed_3,
     (13, 1): _reply_offered_1,
+    (15, 1): lambda body: (*body, True),  # PageOpened: extended the session
     (21, 1): lambda body: (*body, False),  # ModelChosen: no taps
 }
 

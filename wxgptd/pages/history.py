@@ -22,7 +22,7 @@ from wxgptd.pages.rendition import number
 from wxgptd.pages.search import mark, words_of
 from wxgptd.pages.serving import HTML, LinkedResource, Pages, pack, prepare, send, serve
 from wxgptd.pages.site import NotFound
-from wxgptd.pages.writing import write_resource
+from wxgptd.pages.writing import cookies_of, write_resource
 from wxgptd.ports.page_writing import PageWriting
 from wxgptd.ports.pages import Dialogue, History, HistoryView, Turn
 
@@ -80,10 +80,13 @@ class HistoryPage(_OfHistory):
         history = self._history()
         if history is None:
             return self._pages.gone(request)
-        work = self._write(request, history, number(_argument(request, b"page")), query)
+        form = self._writing.form_token(self._token, cookies_of(request))
+        work = self._write(request, history, number(_argument(request, b"page")), query, form)
         return serve(self._pages, request, Deferred.fromCoroutine(work))
 
-    async def _write(self, request: Request, history: History, wanted: int, query: str) -> None:
+    async def _write(
+        self, request: Request, history: History, wanted: int, query: str, form: str
+    ) -> None:
         pages, words = self._pages, words_of(query)
         view = await pages.render_queue.run(
             self._owner, lambda: history.page(wanted, words), costly=bool(words)
@@ -91,7 +94,7 @@ class HistoryPage(_OfHistory):
         rendered = await self._rendered(view)
 
         def make() -> tuple[bytes, bytes]:
-            page = self._page(view, rendered, query, words)
+            page = self._page(view, rendered, query, form)
             return page, pack(page)
 
         page, packed = await pages.render_queue.run(self._owner, make)
@@ -109,17 +112,17 @@ class HistoryPage(_OfHistory):
                 rendered[turn.answer] = await render_queue.blocks(self._owner, turn.answer)
         return rendered
 
-    def _page(
-        self, view: HistoryView, rendered: dict[str, Blocks], query: str, words: tuple[str, ...]
-    ) -> bytes:
+    def _page(self, view: HistoryView, rendered: dict[str, Blocks], query: str, form: str) -> bytes:
         """Return a page's bytes. Runs in a thread, because it may have many matches to mark."""
-        pages, texts = self._pages, self._pages.texts
+        pages, texts, words = self._pages, self._pages.texts, words_of(query)
         is_cut_off = view.since and view.page == view.pages
         return pages.render(
             "history.html",
             title=texts.history_title,
             aigc=aigc.metadata(pages.place.producer, self._token),
             base=f"{pages.place.root}/h/{self._token}",
+            form=form,
+            asks=self._writing.asks,
             query=query,
             found=wording.history_found(view.turns, texts) if words else "",
             dialogues=[self._dialogue(dialogue, rendered, words) for dialogue in view.dialogues],

@@ -59,6 +59,7 @@ STATIC_TYPES = {
     "icon.svg": "image/svg+xml",
     "copy.js": "text/javascript; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
+    "read.js": "text/javascript; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
 }
 

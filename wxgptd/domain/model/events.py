@@ -237,10 +237,14 @@ class HistoryLinkIssued:
 
 @dataclass(frozen=True, slots=True)
 class PageOpened:
-    """The page of the answer to `question` was opened for the first time, by anyone with a link."""
+    """The page of the answer to `question` was opened for the first time, by anyone with a link.
+
+    `extends` means that this counted as activity in its session, as it did in earlier versions.
+    """
 
     at: float
     question: DeliveryKey
+    extends: bool = False
 
 
 @dataclass(frozen=True, slots=True)

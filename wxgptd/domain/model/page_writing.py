@@ -34,6 +34,8 @@ class PageWriting(NamedTuple):
 
     def ended(self, at: float) -> PageWriting:
         """Return the state in which no browser may write, and all secrets so far are spent."""
+        if not self.spent_at:
+            return self  # no browser has ever been admitted
         return self._replace(cookies=(), spent_at=max(self.spent_at, at))
 
     def seen(self, at: float) -> PageWriting:

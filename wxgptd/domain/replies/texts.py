@@ -160,6 +160,7 @@ class Texts:
     page_ask_placeholder: str = "接着问……"
     page_send: str = "发送"
     page_stop: str = "停止"
+    page_larger: str = "大字"
     page_retry: str = "重新回答"
     page_good: str = "👍 有用"
     page_bad: str = "👎 没用"

@@ -11,6 +11,8 @@ from wxgptd.domain.transitions.questions import touched
 def opened(state: UserState, event: e.PageOpened) -> UserState:
     """Return the state with the page of an answer opened, by anyone."""
     live, past = state.sessions_with(state.question(event.question).seen())
+    if event.extends:
+        live = touched(live, event.question, event.at)
     unseen = state.unseen_without(event.question)
     return state._replace(live=live, past=past, unseen=unseen)
 

@@ -70,15 +70,18 @@
   const area = form.elements.question, sendButton = byId("send"), stopButton = byId("stop");
   let admitted = Boolean(first.dataset.form), busy = false;
 
-  const last = function () { return turns.lastElementChild; };
+  // The page of a history has no turns: what is asked there appears on its own page.
+  const last = function () { return turns ? turns.lastElementChild : first; };
   const isWriting = function (turn) { return Boolean(turn.querySelector("[aria-busy]")); };
 
   // Show what can be done now.
   function refresh() {
     const writing = isWriting(last());
     form.hidden = !admitted && !area.value; // what was typed stays
-    byId("own").hidden = !admitted || writing;
-    byId("hint").hidden = admitted; // it says how to go on in the chat
+    if (turns) {
+      byId("own").hidden = !admitted || writing;
+      byId("hint").hidden = admitted; // it says how to go on in the chat
+    }
     stopButton.hidden = !writing;
     sendButton.disabled = busy || !admitted;
     document.querySelectorAll(".rate").forEach(function (button) {
@@ -132,6 +135,7 @@
   }
 
   function add(answer) {
+    if (!turns) { location.assign(answer.page); return; }
     const turn = blankTurn();
     turn.dataset.page = answer.page;
     turn.dataset.form = answer.form;
@@ -164,7 +168,9 @@
   }
 
   function turnOf(page) {
-    return Array.from(turns.children).find(function (turn) { return turn.dataset.page === page; });
+    return Array.from(turns ? turns.children : []).find(function (turn) {
+      return turn.dataset.page === page;
+    });
   }
 
   function send(pending) {
@@ -210,15 +216,16 @@
     event.preventDefault();
     ask();
   });
-  turns.addEventListener("final", refresh);
 
   // Stopping, asking again, rating.
+
+  if (turns) turns.addEventListener("final", refresh);
 
   stopButton.addEventListener("click", function () {
     const running = Array.from(turns.children).find(isWriting) || last();
     post(running, "stop").then(function () { say(""); area.focus(); }, refused);
   });
-  byId("retry").addEventListener("click", function () {
+  if (turns) byId("retry").addEventListener("click", function () {
     const page = last().dataset.page, before = kept("question");
     send(before && before.retry === page ? before : { retry: page, key: newKey() });
   });

@@ -176,7 +176,10 @@ class PageWriting:
         )
 
     def seen(self, token: str, form: Form) -> Deferred[Refused | None]:
-        """Note that the reader is reading the page."""
+        """Note that the reader is reading the page; of a history's, nothing is recorded."""
+        page = self._writable(token, form)
+        if not isinstance(page, Refused) and not page.target.question:
+            return succeed(None)
         return self._note(
             token, form, lambda page, at: e.ReaderSeen(at=at, question=page.target.question)
         )
