@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import pytest
@@ -308,15 +307,12 @@ def test_the_operator_can_turn_asking_off():
     assert "ask.js" in body, "which takes the secret out of the address"
 
 
-def test_the_limits_of_the_chat_apply(stage):
-    story, browser, path = stage
-    settings = story.service._rooms.base.settings
-    account = settings.accounts["main"]
-    limits = dataclasses.replace(account.policy.limits, messages_per_minute=3)
-    policy = dataclasses.replace(account.policy, limits=limits)
-    settings.accounts = {"main": dataclasses.replace(account, policy=policy)}
-    assert browser.ask(path, "那海呢？").code == 200
-    response = browser.ask(path, "那湖呢？", "another key 123".replace(" ", "-"))
+def test_the_limits_of_the_chat_apply():
+    story, link = story_with_link(limits=cfg.Limits(messages_per_minute=3))
+    browser, path = Browser(story), link.partition("#")[0]
+    browser.claim(link)
+    assert browser.ask(path, "那海呢？").code == 200, "the third message within a minute"
+    response = browser.ask(path, "那湖呢？", "another-key-123")
     assert response.code == 409
     assert "秒" in response.value["error"]
 

@@ -8,6 +8,12 @@ from collections.abc import Iterator
 from wxgptd.config.tables import Site
 from wxgptd.config.values import parse_http_url
 
+_SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+}
+
 MAX_QR_CODE_BYTES = 1024 * 1024
 
 
@@ -29,7 +35,15 @@ def mistakes(site: Site) -> Iterator[str]:
         except OSError as error:
             yield f"site.qr_code: {site.qr_code} cannot be read: {error.strerror}"
             return
-        if not data.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8")):
+        if not picture_type(data):
             yield f"site.qr_code: {site.qr_code} is not a picture (png, jpg or gif)"
         elif len(data) > MAX_QR_CODE_BYTES:
             yield f"site.qr_code: {site.qr_code} is larger than 1 MiB"
+
+
+def picture_type(data: bytes) -> str:
+    """Return the content type of a picture, or "" if it is none that browsers show."""
+    for signature, content_type in _SIGNATURES.items():
+        if data.startswith(signature):
+            return content_type
+    return ""

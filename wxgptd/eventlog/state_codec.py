@@ -12,7 +12,7 @@ from typing import Any
 
 import msgpack
 
-from wxgptd.domain.model.page_writing import PageWriting
+from wxgptd.domain.model.page_writing import Writers
 from wxgptd.domain.model.past import Past
 from wxgptd.domain.model.reply_window import Open, Settled, Window
 from wxgptd.domain.model.session import Answer, Completed, Failed, Pending, Question, Session
@@ -69,8 +69,8 @@ def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are
     return state
 
 
-def _writing(values: Packed) -> PageWriting:
-    raw = PageWriting(*values)
+def _writing(values: Packed) -> Writers:
+    raw = Writers(*values)
     return raw._replace(cookies=tuple(raw.cookies))
 
 

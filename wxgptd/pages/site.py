@@ -19,20 +19,7 @@ ICP_REGISTER = "https://beian.miit.gov.cn/"
 POLICE_REGISTER = "https://beian.mps.gov.cn/#/query/webSearch?code="
 
 QR_CODE = b"qr-code"
-_SIGNATURES = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF8": "image/gif",
-}
 _ENGLISH = re.compile(rb"\s*en\b", re.IGNORECASE)
-
-
-def picture_type(data: bytes) -> str:
-    """Return the content type of a picture, or "" if it is none that browsers show."""
-    for signature, content_type in _SIGNATURES.items():
-        if data.startswith(signature):
-            return content_type
-    return ""
 
 
 def foot(icp: str, police: str, contact: str, links: Sequence[tuple[str, str]]) -> list[SiteLink]:

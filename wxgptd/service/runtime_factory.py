@@ -12,6 +12,7 @@ from random import Random
 from urllib.parse import urlsplit
 
 from wxgptd import config as cfg
+from wxgptd.config.site import picture_type
 from wxgptd.domain.model.reply_window import WECHAT_PATIENCE_S
 from wxgptd.domain.model.values import (
     AccountName,
@@ -28,7 +29,7 @@ from wxgptd.llm.probing import Endpoints
 from wxgptd.llm.server import Server
 from wxgptd.pages import links
 from wxgptd.pages.serving import Site
-from wxgptd.pages.site import foot, picture_type
+from wxgptd.pages.site import foot
 from wxgptd.ports.store import EventStore
 from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.environment import Environment

@@ -13,7 +13,7 @@ MAX_WRITERS = 8
 """A user's devices; the browser that was admitted first makes room for another."""
 
 
-class PageWriting(NamedTuple):
+class Writers(NamedTuple):
     """The browsers that may write on one user's pages.
 
     `cookies` holds the digests of their cookies, oldest first; secrets issued up to `spent_at` are
@@ -25,22 +25,25 @@ class PageWriting(NamedTuple):
     spent_at: float = 0.0
     seen_at: float = 0.0
 
-    def admitted(self, cookie: bytes, issued_at: float) -> PageWriting:
+    def admitted(self, cookie: bytes, issued_at: float) -> Writers:
         """Return the state after a secret issued at `issued_at` was exchanged for `cookie`."""
         others = tuple(other for other in self.cookies if other != cookie)
         return self._replace(
             cookies=(*others, cookie)[-MAX_WRITERS:], spent_at=max(self.spent_at, issued_at)
         )
 
-    def ended(self, at: float) -> PageWriting:
-        """Return the state in which no browser may write, and all secrets so far are spent."""
+    def ended(self, at: float) -> Writers:
+        """Return the state in which no browser may write, and all secrets so far are spent.
+
+        Before the first admission there is nothing to end; a secret then ends with its link.
+        """
         if not self.spent_at:
-            return self  # no browser has ever been admitted
+            return self
         return self._replace(cookies=(), spent_at=max(self.spent_at, at))
 
-    def seen(self, at: float) -> PageWriting:
+    def seen(self, at: float) -> Writers:
         """Return the state after some activity at `at`."""
         return self._replace(seen_at=max(self.seen_at, at))
 
 
-NO_WRITING = PageWriting()
+NO_WRITERS = Writers()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from wxgptd.domain.model.page_writing import NO_WRITING, PageWriting
+from wxgptd.domain.model.page_writing import NO_WRITERS, Writers
 from wxgptd.domain.model.past import NO_SESSIONS, Past
 from wxgptd.domain.model.reply_window import Open, Window, is_over
 from wxgptd.domain.model.session import (
@@ -85,7 +85,7 @@ class UserState(NamedTuple):
     tap_pushes: int = 0
     held: Held | None = None
     hinted_at: float = 0.0
-    writing: PageWriting = NO_WRITING
+    writing: Writers = NO_WRITERS
 
     @property
     def heard_at(self) -> float:
