@@ -28,7 +28,7 @@ from tests.support.model_server import (
 from wxgptd.domain.model.values import FailureReason, Finish
 from wxgptd.domain.prompt.context import Message
 from wxgptd.llm.call import MAX_ANSWER_CHARS
-from wxgptd.llm.client import Model, key_headers
+from wxgptd.llm.client import Model, key_headers, retry_delay
 from wxgptd.llm.probing import Endpoint
 from wxgptd.llm.server import Server
 from wxgptd.outbound.client import IdentityAgent
@@ -116,6 +116,12 @@ def failed(result, reason=FailureReason.UNAVAILABLE) -> ModelFailure:
     assert result.reason is reason, result
     assert KEY not in result.detail
     return result
+
+
+def test_each_retry_waits_longer_than_the_last_whatever_the_jitter():
+    longest_first, shortest_second = retry_delay(0, 1.0), retry_delay(1, 0.0)
+    assert shortest_second > 1.3 * longest_first
+    assert retry_delay(0, 0.0) < retry_delay(0, 1.0), "the jitter must spread the retries"
 
 
 def test_a_streamed_answer_arrives_in_pieces_and_reports_usage():

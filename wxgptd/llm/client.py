@@ -49,6 +49,15 @@ MAX_ERROR_BYTES = 64 * 1024
 """The maximum number of bytes read from an error response."""
 
 
+def retry_delay(retries: int, jitter: float) -> float:
+    """Return the seconds to wait before the next retry.
+
+    :param retries: the retries made so far, from 0.
+    :param jitter: from 0 to 1; adds at most half, so that each delay is longer than the one before.
+    """
+    return 0.4 * 2**retries * (1 + jitter / 2)
+
+
 def key_headers(auth: str, api_key: str) -> dict[str, str]:
     """Return the header with the key: `auth` is `bearer` for most servers, `api-key` for Azure."""
     if not api_key:
@@ -210,7 +219,7 @@ class Model:
             if change:
                 log.info("{assistant}: {change}", assistant=self._server.name, change=change)
                 continue
-            delay = max(result.retry_after_s, 0.4 * 2**retries * (1 + self._jitter()))
+            delay = max(result.retry_after_s, retry_delay(retries, self._jitter()))
             is_too_late = self._clock.seconds() + delay > began + prompt.retry_for_s
             if not result.transient or retries == MAX_RETRIES or is_too_late:
                 return result
