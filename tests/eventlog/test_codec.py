@@ -69,6 +69,9 @@ VALUES = {
     "cookie": b"digest of a cookie",
     "rating": Rating.DOWN,
     "words": "天没有那么蓝",
+    "questions": ("q0", "q1"),
+    "title": "天空的颜色",
+    "opened_at": 1_700_000_000.5,
     "issued_at": 1_700_000_000.125,
 }
 ENCODING = "utf-8", "surrogatepass"

@@ -138,6 +138,9 @@ class MemoryStore:
 
         return write
 
+    def begin_segment(self) -> Deferred[None]:
+        return self.committed()
+
     def retain(self, before: float, most_bytes: int) -> RetentionResult:
         return RetentionResult(0, 0, 0)
 

@@ -338,6 +338,9 @@ class _Handle:
         write = self._store.snapshot(capture)
         return lambda: write() if self.alive else None
 
+    def begin_segment(self) -> Deferred[None]:
+        return self._store.begin_segment() if self.alive else Deferred()
+
     def retain(self, before: float, most_bytes: int) -> RetentionResult:
         return self._store.retain(before, most_bytes)
 

@@ -66,23 +66,21 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             return sessions.closed(state, event)
         case e.AnswerRestarted():
             return questions.restarted(state, event)
-        case e.PageOpened():
-            return pages.opened(state, event)
         case e.HistoryLinkIssued():
             issued = (*state.history_links, (event.link, event.at))
             return state._replace(history_links=issued[-HISTORY_LINKS:])
-        case e.WriterAdmitted():
-            return pages.writer_admitted(state, event)
-        case e.ReaderSeen():
-            return pages.reader_seen(state, event)
-        case e.AnswerRated():
-            return pages.answer_rated(state, event)
+        case e.SessionTitled():
+            return sessions.titled(state, event)
+        case e.SessionDeleted():
+            return sessions.deleted(state, event)
         case e.PushStarted() | e.PushDelivered() | e.PushFailed():
             return pushes.evolved(state, event)
         case e.ContextTrimmed():
             return questions.trimmed(state, event)
         case e.ModelChosen():
             return sessions.model_chosen(state, event)
+        case _ if isinstance(event, e.PageEvent):
+            return pages.evolved(state, event)
         case e.UserErased():
             return EMPTY
         case e.StandingChanged():
@@ -117,6 +115,8 @@ def session_of(state: UserState, event: e.Event) -> SessionId:
             | e.SessionOpened()
             | e.SessionClosed()
             | e.SessionResumed()
+            | e.SessionTitled()
+            | e.SessionDeleted()
             | e.ModelChosen()
         ):
             return event.session
@@ -136,6 +136,8 @@ def session_of(state: UserState, event: e.Event) -> SessionId:
             return state.session_of(event.question)
         case (
             e.UserErased()
+            | e.TurnsShared()
+            | e.ShareWithdrawn()
             | e.StandingChanged()
             | e.TailTrimmed()
             | e.TimeoutBudgetSet()

@@ -22,7 +22,15 @@ from typing import Any, NamedTuple, get_type_hints
 import msgpack
 
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.values import NO_SESSION, AccountName, AnswerUsage, OpenId, SessionId, User
+from wxgptd.domain.model.values import (
+    NO_SESSION,
+    AccountName,
+    AnswerUsage,
+    DeliveryKey,
+    OpenId,
+    SessionId,
+    User,
+)
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.packing import packed, unpack
@@ -41,7 +49,10 @@ session is nil and sealed is `UnboundSealed`.
 
 
 LOST = b"-"
-"""Replaces the encrypted part of an event that was moved after its key was lost."""
+"""Replaces the encrypted part of an event that was moved after its key was lost.
+
+It replaces each byte of what was said in a session that its user deleted.
+"""
 
 
 class UnboundSealed(bytes):
@@ -65,7 +76,7 @@ _KINDS = (
     _Kind(1, 1, e.SessionOpened),
     _Kind(2, 1, e.SessionClosed),
     _Kind(3, 2, e.CommandGiven),
-    _Kind(4, 4, e.QuestionAsked, ("text", "link", "image")),
+    _Kind(4, 5, e.QuestionAsked, ("text", "link", "image")),
     _Kind(5, 2, e.ContinuationAsked),
     _Kind(6, 2, e.MessageDeclined, ("about",)),
     _Kind(7, 1, e.UserSubscribed, ("scene",)),
@@ -92,6 +103,10 @@ _KINDS = (
     _Kind(28, 1, e.WriterAdmitted, ("cookie",)),
     _Kind(29, 1, e.ReaderSeen),
     _Kind(30, 1, e.AnswerRated, ("words",)),
+    _Kind(31, 1, e.TurnsShared, ("link",)),
+    _Kind(32, 1, e.ShareWithdrawn, ("link",)),
+    _Kind(33, 1, e.SessionTitled, ("title",)),
+    _Kind(34, 1, e.SessionDeleted),
 )
 
 FIELDS: Mapping[str, Mapping[str, Any]] = {  # Any: a type, or a NewType
@@ -132,7 +147,7 @@ def _getter(names: Sequence[str]) -> Callable[[e.Event], Packed]:
             return attrgetter(*names)
 
 
-_AS_IS = (str, bytes, int, float, bool, bool | None)
+_AS_IS = (str, bytes, int, float, bool, bool | None, tuple[DeliveryKey, ...])
 """Types whose values msgpack returns unchanged."""
 
 
@@ -249,11 +264,16 @@ def moved(entry: Entry, previous: int, session: SessionId, key: UserKey | None) 
         return entry
     if sealed:
         sealed = LOST
-        if key is not None and entry[-1] != LOST:
+        if key is not None and not is_lost(entry[-1]):
             sealed = key.seal(
                 _decrypt(entry, key), _associated_data(reference, previous, tag, version)
             )
     return tag, version, at, reference, previous, packed((session, *body)), sealed
+
+
+def is_lost(sealed: bytes) -> bool:
+    """Return whether the encrypted part of an event has been replaced: its contents are gone."""
+    return sealed[:1] == LOST and not sealed.strip(LOST)
 
 
 def _associated_data(reference: str, previous: int, tag: int, version: int) -> bytes:
@@ -328,7 +348,7 @@ def _read(entry: Entry, key: UserKey | None) -> tuple[SessionId | None, e.Event]
 
 def _fill(entry: Entry, key: UserKey | None, body: list[object], missing: list[int]) -> None:
     """Fill in the decrypted values, or placeholders if there is no key."""
-    if key is None or entry[-1] == LOST:
+    if key is None or is_lost(entry[-1]):
         personal: Packed = [_PLACEHOLDERS.get((entry[0], index), "") for index in missing]
     else:
         personal = unpack(_decrypt(entry, key))

@@ -6,11 +6,12 @@ Users without new events are taken over as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from wxgptd.eventlog import loading, segments, snapshot_writing
+from wxgptd.eventlog import deleting, loading, segments, snapshot_writing
+from wxgptd.eventlog.deleting import Deleted
 from wxgptd.eventlog.disk import DISK, Disk
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.snapshot import Row
@@ -21,7 +22,7 @@ class Job(NamedTuple):
     """What a snapshot of the log in `state_dir` is to contain: everything up to event `last_seq`.
 
     Past sessions that ended before `keep_since` are left out, and so are links, except those issued
-    from `links_since` until `links_until`.
+    from `links_since` until `links_until`. What was said in the `deleted` sessions is removed.
     """
 
     state_dir: Path
@@ -30,6 +31,7 @@ class Job(NamedTuple):
     keep_since: float
     links_since: float
     links_until: float
+    deleted: Sequence[Deleted] = ()
 
 
 def take(job: Job, master: bytes, disk: Disk = DISK) -> Path:
@@ -41,6 +43,8 @@ def take(job: Job, master: bytes, disk: Disk = DISK) -> Path:
     """
     keys = Keyring(segments.keyring_path(job.state_dir), master)
     directory = segments.log_directory(job.state_dir)
+    if job.deleted:
+        deleting.remove(directory, job.deleted, disk)
     found = loading.load(directory, keys, {}, until=job.last_seq)
     users = found.users
     assert found.loaded.last_seq == job.last_seq, "the snapshot would be ahead of the log"

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgpack
 
-from wxgptd.domain.model.page_writing import Writers
+from wxgptd.domain.model.page_writing import Share, Writers
 from wxgptd.domain.model.past import Past
 from wxgptd.domain.model.reply_window import Open, Settled, Window
 from wxgptd.domain.model.session import Answer, Completed, Failed, Pending, Question, Session
@@ -65,6 +65,7 @@ def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are
         history_links=tuple(map(tuple, raw.history_links)),
         held=Held(*raw.held) if raw.held is not None else None,
         writing=_writing(raw.writing),
+        shares=tuple(Share(link, tuple(questions), at) for link, questions, at in raw.shares),
     )
     return state
 

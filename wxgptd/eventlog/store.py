@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from wxgptd.domain.model.events import Event, UserErased
 from wxgptd.domain.model.values import User
@@ -28,9 +28,12 @@ from wxgptd.eventlog import (
     snapshotting,
     verifying,
 )
+from wxgptd.eventlog.deleting import Deleted
 from wxgptd.eventlog.disk import is_disk_full
+from wxgptd.eventlog.flushes import Flushes
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.positions import Place
+from wxgptd.eventlog.snapshot import Snapshot
 from wxgptd.eventlog.system import System
 from wxgptd.eventlog.users import Users
 from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
@@ -69,22 +72,8 @@ class StoreListener(NamedTuple):
     on_full: Callable[[bool], None]
 
 
-class _Flush:
-    """The appends of one flush, and those who wait until they are durable."""
-
-    __slots__ = ("appends", "waiting")
-
-    def __init__(self) -> None:
-        self.appends = 0
-        self.waiting: list[Deferred[None]] = []
-
-
 class LogStore:
-    """A log directory, locked for this process. `master` is the master key.
-
-    Group commit: everything appended while a commit is under way goes into the next one, and so
-    does everything appended in one turn of the reactor.
-    """
+    """A log directory, locked for this process. `master` is the master key."""
 
     def __init__(
         self,
@@ -107,11 +96,7 @@ class LogStore:
         self._turns = turns
         self._alarms = alarms
         self._bounds = bounds
-        self._flushing = False
-        self._open = _Flush()
-        """The appends that have not been flushed yet."""
-        self._committing: list[_Flush] = []
-        """The flushes that are not durable yet, oldest first."""
+        self._flushes = Flushes()
         self._failed: StoreUnavailable | None = None
         self._writer: Writer | None = None
         self._users: Users | None = None
@@ -228,9 +213,9 @@ class LogStore:
         assert self._users is not None, "load comes first"
         kinds = [event for _, event in events]
         self._users.append(key, seq + 1 - len(events), expected, kinds)
-        self._open.appends += 1
-        if not self._flushing:
-            self._flushing = True
+        self._flushes.append()
+        if not self._flushes.scheduled:
+            self._flushes.scheduled = True
             self._turns.soon(self._flush)
         return seq
 
@@ -242,21 +227,24 @@ class LogStore:
         Errs:
             StoreUnavailable: the log cannot be written, and not everything is durable.
         """
-        result: Deferred[None] = Deferred()
-        if self._failed is not None:
-            result.errback(self._failed)
-        elif self._open.appends:
-            self._open.waiting.append(result)
-        elif self._committing:
-            self._committing[-1].waiting.append(result)
-        else:
-            result.callback(None)
-        return result
+        return fail(self._failed) if self._failed is not None else self._flushes.committed()
+
+    def begin_segment(self) -> Deferred[None]:
+        """Seal the segment and begin another one; fires when that is durable.
+
+        Errs:
+            StoreUnavailable: the log cannot be written.
+        """
+        if self._failed is not None or self._writer is None:
+            return fail(self._failed or StoreUnavailable("the event log is not open"))
+        self._flush()
+        self._flushes.scheduled = True
+        self._writer.begin_segment(self._flushes.begin_empty())
+        return self._flushes.committed()
 
     def _flush(self) -> None:
-        if self._writer is not None and self._open.appends:
-            flush, self._open = self._open, _Flush()
-            self._committing.append(flush)
+        flush = self._flushes.begin() if self._writer is not None else None
+        if self._writer is not None and flush is not None:
             self._writer.flush(flush)
 
     def tag(self, user: User) -> int:
@@ -287,17 +275,14 @@ class LogStore:
             events=commits.events,
             sync_s=commits.sync_s,
             syncs=self._writer.syncs,
-            pending=self._pending(),
+            pending=self._flushes.pending,
         )
 
     def full(self) -> bool:
         """Return whether the disk is full or stalled, so only essential events are appended."""
-        if self._pending() > MAX_WAITING:
+        if self._flushes.pending > MAX_WAITING:
             return True
         return self._writer is not None and self._writer.full
-
-    def _pending(self) -> int:
-        return self._open.appends + sum(flush.appends for flush in self._committing)
 
     def snapshot(self, capture: Capture) -> Callable[[], None]:
         """Return a function that takes a snapshot of everything up to now.
@@ -309,10 +294,13 @@ class LogStore:
             WxgptError: a user's events are inconsistent or damaged.
         """
         assert self._users is not None, "load comes first"
-        users = self._users
-        users.begin_generation(capture.last_seq)
+        self._users.begin_generation(capture.last_seq)
+        located = ((self._keys.of(user), session, at) for user, session, at in capture.deleted)
+        deleted = [Deleted(key.reference, session, at) for key, session, at in located if key]
         job = snapshotting.Job(
-            state_dir=self._state_dir, links_until=self.located_since, **capture._asdict()
+            state_dir=self._state_dir,
+            links_until=self.located_since,
+            **{**capture._asdict(), "deleted": deleted},
         )
 
         def take() -> None:
@@ -321,14 +309,21 @@ class LogStore:
                 taken = snapshot.read(path, self._keys, quickly=True)
             except ValueError as error:
                 raise OSError(errno.EIO, f"{path.name}: {error}") from error
-            self._turns.in_reactor(lambda: users.adopt(taken))
+            self._turns.in_reactor(lambda: self._adopt(taken))
             for unreadable in self._unreadable:  # retention would keep segments for them
                 if unreadable != path:
                     unreadable.unlink(missing_ok=True)
             self._unreadable = ()
-            snapshot_writing.drop_all_but(self._directory, snapshot_writing.KEPT, self._disk)
+            # Earlier ones still have what was said in the deleted sessions.
+            kept = 1 if job.deleted else snapshot_writing.KEPT
+            snapshot_writing.drop_all_but(self._directory, kept, self._disk)
 
         return take
+
+    def _adopt(self, taken: Snapshot) -> None:
+        if self._users is not None:
+            self._users.adopt(taken)
+            self._users.close_segments()  # some may have been replaced
 
     def retain(self, before: float, most_bytes: int) -> RetentionResult:
         """Delete old segments; see `wxgptd.eventlog.retention`. May be called in any thread.
@@ -354,27 +349,19 @@ class LogStore:
         if error is not None:
             raise self._failed or _unavailable(error)
 
-    def _durable(self, place: Place, flush: object) -> None:
+    def _durable(self, place: Place | None, flush: object) -> None:
         self._turns.in_reactor(lambda: self._acknowledge(place, flush))
 
-    def _acknowledge(self, place: Place, flush: object) -> None:
-        if self._users is not None:
+    def _acknowledge(self, place: Place | None, flush: object) -> None:
+        if self._users is not None and place is not None:
             self._users.note_frame(place)
-        if not isinstance(flush, _Flush) or flush not in self._committing:
-            return  # part of a flush that needs several commits, or the log has failed
-        self._committing.remove(flush)
-        for result in flush.waiting:
-            result.callback(None)
-        self._flush()
-        self._flushing = bool(self._committing)
+        if self._flushes.acknowledge(flush):
+            self._flush()
+            self._flushes.settle()
 
     def _fail(self, error: Exception) -> None:
         self._failed = _unavailable(error)
-        flushes = (*self._committing, self._open)
-        self._committing, self._open = [], _Flush()
-        for flush in flushes:
-            for result in flush.waiting:
-                result.errback(self._failed)
+        self._flushes.fail(self._failed)
         self._alarms.on_failure(self._failed)
 
 

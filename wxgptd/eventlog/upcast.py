@@ -40,6 +40,7 @@ STEPS: Mapping[tuple[int, int], Step] = {
     (4, 1): lambda body: (*body, ""),  # QuestionAsked: no pictures yet
     (4, 2): lambda body: (*body, 0, 0.0, False),  # QuestionAsked: no sending time, no taps
     (4, 3): lambda body: (*body, "", False),  # QuestionAsked: no retries, no held messages
+    (4, 4): lambda body: (*body, ""),  # QuestionAsked: no choice of a model
     (5, 1): lambda body: (*body, 0, 0.0, False),  # ContinuationAsked: likewise
     (6, 1): lambda body: (*body, False),  # MessageDeclined: no taps
     (10, 1): lambda body: (*body, "", False, 0, 0.0),  # AnswerCompleted: costs not recorded

@@ -41,7 +41,7 @@ LOOK_FOR_SPACE_S = 1.0
 
 
 class _Group:
-    """What one commit makes durable together."""
+    """What one commit makes durable together; without events, a request to begin a segment."""
 
     def __init__(self) -> None:
         self.packed: list[bytes] = []
@@ -76,12 +76,13 @@ class Listener(NamedTuple):
     """The writer's callbacks, called in its thread. They must not block.
 
     `on_durable` is called for each commit, with the place of its frame and the token given to
-    `flush`, or None if the flush needs another commit; `on_failure` once, with the error after
+    `flush`, or None if the flush needs another commit. It is called without a place for each
+    segment that `begin_segment` began. `on_failure` is called once, with the error after
     which nothing more becomes durable; `on_full` whenever the disk becomes full, and when there is
     space again.
     """
 
-    on_durable: Callable[[Place, object], None]
+    on_durable: Callable[[Place | None, object], None]
     on_failure: Callable[[Exception], None]
     on_full: Callable[[bool], None]
 
@@ -183,6 +184,15 @@ class Writer:
             self._queue.put(group)
         self._unflushed = []
 
+    def begin_segment(self, token: object = None) -> None:
+        """Seal the segment, unless it is empty, and begin another one after what was flushed.
+
+        `token` identifies the request to the listener. Call this from the appending thread.
+        """
+        request = _Group()
+        request.token = token
+        self._queue.put(request)
+
     def close(self) -> Exception | None:
         """Commit what was appended, seal the segment and end the thread. Blocks until done.
 
@@ -247,6 +257,12 @@ class Writer:
                 self._free_space()
 
     def _commit(self, group: _Group) -> None:
+        if not group.events:
+            if self._written_seq > self._first_seq:
+                self._seal()
+                self._create(self._written_seq)
+            self._listener.on_durable(None, group.token)
+            return
         if self._segment.size >= self._bounds.bytes or self._is_old():
             self._seal()
             self._create(self._written_seq)

@@ -55,7 +55,7 @@ def retry_delay(retries: int, jitter: float) -> float:
     :param retries: the retries made so far, from 0.
     :param jitter: from 0 to 1; adds at most half, so that each delay is longer than the one before.
     """
-    return 0.4 * 2**retries * (1 + jitter / 2)
+    return 0.4 * 2.0**retries * (1 + jitter / 2)
 
 
 def key_headers(auth: str, api_key: str) -> dict[str, str]:

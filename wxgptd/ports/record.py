@@ -121,13 +121,15 @@ class Capture(NamedTuple):
     """What a snapshot of everything up to event `last_seq` needs beside the log.
 
     `notes` are those of the projections. Past sessions that ended before `keep_since` are left out,
-    as are links from before `links_since`.
+    as are links from before `links_since`. What was said in the `deleted` sessions is removed from
+    the log: each has its user, its identifier, and when it was opened.
     """
 
     last_seq: int
     notes: Mapping[str, object]
     keep_since: float
     links_since: float
+    deleted: Sequence[tuple[User, SessionId, float]] = ()
 
 
 class RetentionResult(NamedTuple):

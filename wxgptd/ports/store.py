@@ -61,6 +61,14 @@ class EventStore(Protocol):
         """Return whether the disk is almost full, so that new work should be rejected."""
         ...
 
+    def begin_segment(self) -> Deferred[None]:
+        """Fire when the events so far are where deleted sessions can be removed from.
+
+        Errs:
+            WxgptError: the store can no longer make anything durable.
+        """
+        ...
+
     def snapshot(self, capture: Capture) -> Callable[[], None]:
         """Return a function that takes a snapshot, so that later starts can skip its events.
 

@@ -23,6 +23,7 @@ import msgpack
 from wxgptd.domain.model.state import Inconsistent
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import snapshotting
+from wxgptd.eventlog.deleting import Deleted
 from wxgptd.eventlog.disk import Disk
 from wxgptd.eventlog.reader import LogDamaged
 from wxgptd.process.process_limits import keep_memory_private
@@ -112,11 +113,12 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED, "ascii")
     keep_memory_private()
     gc.disable()
-    parent, state_dir, master, *rest = msgpack.unpackb(
+    parent, state_dir, master, *rest, deleted = msgpack.unpackb(
         sys.stdin.buffer.read(), use_list=False, strict_map_key=False
     )
     _end_with(parent)
-    job = snapshotting.Job(Path(os.fsdecode(state_dir)), *rest)
+    sessions = tuple(Deleted(*session) for session in deleted)
+    job = snapshotting.Job(Path(os.fsdecode(state_dir)), *rest)._replace(deleted=sessions)
     sys.stdout.buffer.write(msgpack.packb(_taken(job, master)))
 
 

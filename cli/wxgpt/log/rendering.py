@@ -142,7 +142,7 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "reply", notice or (f"{what} {start}..{end}" if end else str(what))
         case e.HistoryLinkIssued():
             return "link", "to the user's own history"
-        case e.PageOpened() | e.WriterAdmitted() | e.ReaderSeen() | e.AnswerRated():
+        case _ if isinstance(record.event, e.PageEvent):
             return _label_on_page(record.event)
         case e.PushStarted(question=question, start=start, end=end):
             return "push", f"{start}..{end} of {question}"
@@ -154,6 +154,10 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "trimmed", f"{render.counted(turns, 'turn')} left out"
         case e.ModelChosen(model=model):
             return "model", model
+        case e.SessionTitled(title=title):
+            return "titled", title
+        case e.SessionDeleted():
+            return "deleted", "by the user, on a page"
         case e.StandingChanged(standing=standing, until=until):
             return "standing", str(standing) + (f" until {render.rfc3339(until)}" if until else "")
         case e.UserErased():
@@ -164,9 +168,7 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "unknown", f"kind {tag} version {version}: written by a newer wxgptd"
 
 
-def _label_on_page(
-    event: e.PageOpened | e.WriterAdmitted | e.ReaderSeen | e.AnswerRated,
-) -> tuple[str, str]:
+def _label_on_page(event: e.PageEvent) -> tuple[str, str]:
     match event:
         case e.PageOpened(question=question):
             return "page", f"of {question} opened"
@@ -176,6 +178,10 @@ def _label_on_page(
             return "reading", f"the page of {question}"
         case e.AnswerRated(question=question, rating=rating, words=words):
             return "rated", f"{question}: {rating or 'rating withdrawn'} {words}".rstrip()
+        case e.TurnsShared(questions=questions):
+            return "shared", render.counted(len(questions), "turn")
+        case e.ShareWithdrawn():
+            return "unshared", ""
 
 
 def _label_of_account(fact: e.AccountFact) -> tuple[str, str]:

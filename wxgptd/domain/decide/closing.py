@@ -1,4 +1,4 @@
-"""The events that end a session, stop its answers, or erase its user."""
+"""The events that end a session, stop its answers, delete it, or erase its user."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ from collections.abc import Iterable, Sequence
 
 from wxgptd.domain.decide.commands import PartialAnswer
 from wxgptd.domain.model import events as e
+from wxgptd.domain.model.reply_window import OVER_AFTER_S
 from wxgptd.domain.model.session import Session
 from wxgptd.domain.model.state import UserState
-from wxgptd.domain.model.values import AnswerUsage, CloseReason, DeliveryKey, FailureReason
+from wxgptd.domain.model.values import (
+    PAGE_PREFIX,
+    AnswerUsage,
+    CloseReason,
+    DeliveryKey,
+    FailureReason,
+    SessionId,
+)
 
 Events = tuple[e.Event, ...]
 
@@ -40,6 +48,27 @@ def close(
         case _:
             pass
     return (*dropped(pending, reason, at, written), session_closed(live, reason, at))
+
+
+def deleted(state: UserState, name: SessionId, at: float) -> Events:
+    """Return the events that delete a session; none while something in it is being answered."""
+    session = state.session(name)
+    if session is None or is_busy(state, session, at):
+        return ()
+    closed = (
+        () if session is not state.live else (session_closed(session, CloseReason.STOPPED, at),)
+    )
+    return (*closed, e.SessionDeleted(at=at, session=name, opened_at=session.opened_at))
+
+
+def is_busy(state: UserState, session: Session, at: float) -> bool:
+    """Return whether an answer of `session` is being written, pushed or waited for."""
+    push = state.push.before.delivery if state.push is not None else None
+    return any(name in session.questions for name in (*state.unanswered, push)) or any(
+        window.session == session.id and at - window.first_at <= OVER_AFTER_S
+        for key, window in state.windows.items()
+        if not key.startswith(PAGE_PREFIX)
+    )
 
 
 def erased(state: UserState, reason: CloseReason, at: float) -> Events:

@@ -79,13 +79,23 @@ class AskOnPage:
 
     `message` has a delivery key that begins with `PAGE_PREFIX`, and its content is the question's
     text. `retries` is the question that it repeats, if any, and `image` that question's picture;
-    it is recorded only within one session.
+    it is recorded only within one session. `model` is
+    the model that the user chose for it, if any.
     """
 
     message: Receive
     session: SessionId
     retries: DeliveryKey = DeliveryKey("")
     image: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteSession:
+    """Delete a session of the past, or the open one if nothing in it is being answered."""
+
+    at: float
+    session: SessionId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +185,7 @@ class EraseUser:
 Command = (
     Receive
     | AskOnPage
+    | DeleteSession
     | AdmitWriter
     | OfferReply
     | RecordFact

@@ -36,6 +36,8 @@ def decide(state: UserState, command: c.Command) -> Events:
             return pages.ask(state, command)
         case c.AdmitWriter():
             return pages.admit(state, command)
+        case c.DeleteSession():
+            return closing.deleted(state, command.session, command.at)
         case c.OfferReply():
             settled = offering.offer(state, command)
             return offering.with_reminder(state, settled, command.at, command.policy)
@@ -113,6 +115,12 @@ def _note(state: UserState, fact: e.Fact) -> Events:
             entry = state.find(fact.question)
             unchanged = entry is None or (entry[1].rating is fact.rating and not fact.words)
             return () if unchanged else (fact,)
+        case e.TurnsShared():
+            return pages.share(state, fact)
+        case e.ShareWithdrawn():
+            return (fact,) if any(fact.link == share.link for share in state.shares) else ()
+        case e.SessionTitled():
+            return (fact,) if state.session(fact.session) is not None else ()
         case e.StandingChanged():
             return _standing_changed(state, fact)
         case _ if isinstance(fact, e.AccountFact):

@@ -7,9 +7,12 @@ it, so its answer counts as seen from the beginning.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wxgptd.domain.decide import closing, limits, questions
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
+from wxgptd.domain.model.page_writing import MAX_SHARES
 from wxgptd.domain.model.session import Pending, Session
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import (
@@ -22,6 +25,9 @@ from wxgptd.domain.model.values import (
 )
 
 Events = tuple[e.Event, ...]
+
+UNREADABLE = (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
+"""Sessions that ended in this way are not shown on pages."""
 
 SEEN_EVERY_S = 60.0
 READING_FOR_S = 1_800.0
@@ -59,6 +65,14 @@ def seen(state: UserState, fact: e.ReaderSeen) -> Events:
     return (fact,) if fact.at - active_at <= READING_FOR_S else ()
 
 
+def share(state: UserState, fact: e.TurnsShared) -> Events:
+    """Share turns that are readable, unless the user has too many such links already."""
+    entries = map(state.find, fact.questions)
+    is_readable = all(entry is not None and entry[0].closed not in UNREADABLE for entry in entries)
+    is_new = all(fact.link != share.link for share in state.shares)
+    return (fact,) if is_readable and is_new and len(state.shares) < MAX_SHARES else ()
+
+
 def ask(state: UserState, command: c.AskOnPage) -> Events:
     """Accept a question from a page, or decline it with a notice. Repeating it has no effect."""
     receive = command.message
@@ -77,10 +91,12 @@ def ask(state: UserState, command: c.AskOnPage) -> Events:
     repeats = live is not None and command.retries in live.questions
     retries = command.retries if repeats else DeliveryKey("")
     asked = questions.ask(state, live, assistant, receive, content.text, command.image, retries)
-    if not isinstance(asked[-1], e.QuestionAsked):
+    question = asked[-1]
+    if not isinstance(question, e.QuestionAsked):
         return (*expired, *asked)
+    question = replace(question, model=command.model)
     seen = e.PageOpened(at=receive.at, question=receive.delivery)
-    return (*expired, *resumed, *asked, seen)
+    return (*expired, *resumed, *asked[:-1], question, seen)
 
 
 def _session(state: UserState, command: c.AskOnPage) -> tuple[Session | None, Events]:

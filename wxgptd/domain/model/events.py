@@ -14,6 +14,13 @@ from wxgptd.domain.model.account_facts import AccountFact as AccountFact  # noqa
 from wxgptd.domain.model.account_facts import MessagesUnanswered as MessagesUnanswered  # noqa: PLC0414
 from wxgptd.domain.model.account_facts import TailTrimmed as TailTrimmed  # noqa: PLC0414
 from wxgptd.domain.model.account_facts import TimeoutBudgetSet as TimeoutBudgetSet  # noqa: PLC0414
+from wxgptd.domain.model.page_events import AnswerRated as AnswerRated  # noqa: PLC0414
+from wxgptd.domain.model.page_events import PageEvent as PageEvent  # noqa: PLC0414
+from wxgptd.domain.model.page_events import PageOpened as PageOpened  # noqa: PLC0414
+from wxgptd.domain.model.page_events import ReaderSeen as ReaderSeen  # noqa: PLC0414
+from wxgptd.domain.model.page_events import ShareWithdrawn as ShareWithdrawn  # noqa: PLC0414
+from wxgptd.domain.model.page_events import TurnsShared as TurnsShared  # noqa: PLC0414
+from wxgptd.domain.model.page_events import WriterAdmitted as WriterAdmitted  # noqa: PLC0414
 from wxgptd.domain.model.values import (
     AnswerUsage,
     AssistantName,
@@ -22,7 +29,6 @@ from wxgptd.domain.model.values import (
     FailureReason,
     Finish,
     LinkHash,
-    Rating,
     ReplyKind,
     SessionId,
     Standing,
@@ -98,7 +104,8 @@ class QuestionAsked:
     `sent_at` is when it was sent, by WeChat's clock in whole seconds since the epoch, or 0 if
     unknown; `delay_s` is how long it was in transit, judging by `sent_at`. `tapped` is as in
     `Text`. `retries` is the question of the same session that this one repeats, if any; `held`
-    means that the text is that of a `MessageHeld`.
+    means that the text is that of a `MessageHeld`. `model` is the model that the user has chosen
+    for this question and the session's later ones, empty for no change.
     """
 
     at: float
@@ -112,6 +119,7 @@ class QuestionAsked:
     tapped: bool = False
     retries: DeliveryKey = DeliveryKey("")
     held: bool = False
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,50 +244,29 @@ class HistoryLinkIssued:
 
 
 @dataclass(frozen=True, slots=True)
-class PageOpened:
-    """The page of the answer to `question` was opened for the first time, by anyone with a link.
+class SessionTitled:
+    """A model was asked for a title for the session, and proposed this one.
 
-    `extends` means that this counted as activity in its session, as it did in earlier versions.
+    `model` is as in `AnswerCompleted`.
     """
 
     at: float
-    question: DeliveryKey
-    extends: bool = False
+    session: SessionId
+    title: str
+    model: str
+    usage: AnswerUsage = AnswerUsage()
 
 
 @dataclass(frozen=True, slots=True)
-class WriterAdmitted:
-    """A browser may write on the user's pages, in exchange for the write secret of a link.
+class SessionDeleted:
+    """The user deleted a past session, which is hidden from now on.
 
-    The link leads to the answer to `question`, or to the history if it is empty. `cookie` is the
-    digest of the browser's cookie; the secret was issued at `issued_at`.
+    What was said in it, from `opened_at` on, is removed from the log's files later.
     """
 
     at: float
-    question: DeliveryKey
-    cookie: bytes
-    issued_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderSeen:
-    """A browser that may write had the page of the answer to `question` open."""
-
-    at: float
-    question: DeliveryKey
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerRated:
-    """The user rated the answer to `question` on its page, and may have said why.
-
-    A later rating replaces an earlier one.
-    """
-
-    at: float
-    question: DeliveryKey
-    rating: Rating
-    words: str = ""
+    session: SessionId
+    opened_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,10 +355,9 @@ Event = (
     | AnswerRestarted
     | ReplyOffered
     | HistoryLinkIssued
-    | PageOpened
-    | WriterAdmitted
-    | ReaderSeen
-    | AnswerRated
+    | PageEvent
+    | SessionTitled
+    | SessionDeleted
     | PushStarted
     | PushDelivered
     | PushFailed
@@ -392,6 +378,9 @@ Fact = (
     | PageOpened
     | ReaderSeen
     | AnswerRated
+    | TurnsShared
+    | ShareWithdrawn
+    | SessionTitled
     | StandingChanged
     | AccountFact
 )

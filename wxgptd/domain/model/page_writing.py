@@ -1,4 +1,4 @@
-"""Which browsers may write on a user's pages. Pure.
+"""Which browsers may write on a user's pages, and what the user shares. Pure.
 
 A link only lets its reader read: links are shared. Writing takes a cookie, which a browser gets in
 exchange for the write secret that a link in the chat carries. Each exchange spends its secret and
@@ -9,8 +9,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from wxgptd.domain.model.values import DeliveryKey, LinkHash
+
 MAX_WRITERS = 8
 """A user's devices; the browser that was admitted first makes room for another."""
+
+
+MAX_SHARES = 50
+"""How many links to chosen turns a user may have at a time."""
+
+
+class Share(NamedTuple):
+    """A link that shows the turns with these `questions` to anyone, and nothing else."""
+
+    link: LinkHash
+    questions: tuple[DeliveryKey, ...]
+    at: float
 
 
 class Writers(NamedTuple):

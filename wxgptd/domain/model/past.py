@@ -10,7 +10,7 @@ from itertools import chain
 from typing import overload
 
 from wxgptd.domain.model.session import Question, Session
-from wxgptd.domain.model.values import DeliveryKey
+from wxgptd.domain.model.values import DeliveryKey, SessionId
 
 BLOCK = 32
 """How many sessions are in a block; only the last may have fewer."""
@@ -65,6 +65,10 @@ class Past(Sequence[Session]):
         """Return these sessions without the newest."""
         rest = self._blocks[-1].sessions[:-1]
         return Past._of((*self._blocks[:-1], _Block(rest)) if rest else self._blocks[:-1])
+
+    def without(self, name: SessionId) -> Past:
+        """Return these sessions without the one with that identifier."""
+        return Past(session for session in self if session.id != name)
 
     def holder(self, question: DeliveryKey) -> Session | None:
         """Return the session with that question, or None."""

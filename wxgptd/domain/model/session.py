@@ -133,7 +133,8 @@ class Session(NamedTuple):
     """One session, open or closed. `last_at` is the time of the last activity.
 
     Activity is a message from the user, the end of an answer, or a look at an answer's page in a
-    browser that may write. `model` is the model that the user has chosen, if any.
+    browser that may write. `model` is the model that the user has chosen, and `title` the title
+    that a model has proposed, if any.
     """
 
     id: SessionId
@@ -146,6 +147,7 @@ class Session(NamedTuple):
     closed_at: float = 0.0
     model: str = ""
     trimmed: bool = False
+    title: str = ""
 
     @property
     def expires_at(self) -> float:

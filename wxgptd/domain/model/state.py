@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from wxgptd.domain.model.page_writing import NO_WRITERS, Writers
+from wxgptd.domain.model.page_writing import NO_WRITERS, Share, Writers
 from wxgptd.domain.model.past import NO_SESSIONS, Past
 from wxgptd.domain.model.reply_window import Open, Window, is_over
 from wxgptd.domain.model.session import (
@@ -64,7 +64,8 @@ class UserState(NamedTuple):
     has set the user's standing at least once. Sessions that ended before `history_since` have been
     dropped; `history_links` holds the valid links to the history, with the times they were issued.
     `held` is the message that was held back when the user was last notified, at `hinted_at`, that
-    the session has expired. `writing` holds the browsers that may write on the user's pages.
+    the session has expired. `writing` holds the browsers that may write on the user's pages, and
+    `shares` the links to turns that the user has shared.
     """
 
     version: int = 0
@@ -86,6 +87,7 @@ class UserState(NamedTuple):
     held: Held | None = None
     hinted_at: float = 0.0
     writing: Writers = NO_WRITERS
+    shares: tuple[Share, ...] = ()
 
     @property
     def heard_at(self) -> float:
@@ -121,6 +123,10 @@ class UserState(NamedTuple):
         if self.live is not None:
             yield self.live
         yield from reversed(self.past)
+
+    def session(self, name: SessionId) -> Session | None:
+        """Return the session with that identifier, or None."""
+        return next((session for session in self.sessions() if session.id == name), None)
 
     def find(self, question: DeliveryKey) -> tuple[Session, Question] | None:
         """Return the question with that name and its session, or None."""

@@ -24,6 +24,7 @@ the key of the delivery that asked it."""
 EVENT_PREFIX = "event:"
 """Prefix of the delivery keys of events; those of messages never have it."""
 
+SHARE_PREFIX = "share:"
 PAGE_PREFIX = "page:"
 """Prefix of the delivery keys of questions that were asked on a page."""
 

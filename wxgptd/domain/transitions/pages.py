@@ -1,11 +1,33 @@
-"""The pages behind links: opened, written on, rated; and who may write at all."""
+"""The pages behind links: opened, written on, rated, shared; and who may write at all."""
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from wxgptd.domain.model import events as e
+from wxgptd.domain.model.page_writing import Share
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import Standing
 from wxgptd.domain.transitions.questions import touched
+
+
+def evolved(state: UserState, event: e.PageEvent) -> UserState:
+    """Return `state` after something happened on a page."""
+    match event:
+        case e.PageOpened():
+            return opened(state, event)
+        case e.WriterAdmitted():
+            return writer_admitted(state, event)
+        case e.ReaderSeen():
+            return reader_seen(state, event)
+        case e.AnswerRated():
+            return answer_rated(state, event)
+        case e.TurnsShared():
+            return turns_shared(state, event)
+        case e.ShareWithdrawn():
+            return share_withdrawn(state, event)
+        case _:
+            assert_never(event)
 
 
 def opened(state: UserState, event: e.PageOpened) -> UserState:
@@ -37,6 +59,18 @@ def answer_rated(state: UserState, event: e.AnswerRated) -> UserState:
     question = state.question(event.question)._replace(rating=event.rating)
     live, past = state.sessions_with(question)
     return state._replace(live=live, past=past)
+
+
+def turns_shared(state: UserState, event: e.TurnsShared) -> UserState:
+    """Return the state with another link to chosen turns."""
+    shared = Share(event.link, event.questions, event.at)
+    return state._replace(shares=(*state.shares, shared), writing=state.writing.seen(event.at))
+
+
+def share_withdrawn(state: UserState, event: e.ShareWithdrawn) -> UserState:
+    """Return the state without a link to chosen turns."""
+    shares = tuple(share for share in state.shares if share.link != event.link)
+    return state._replace(shares=shares, writing=state.writing.seen(event.at))
 
 
 def standing_changed(state: UserState, event: e.StandingChanged) -> UserState:

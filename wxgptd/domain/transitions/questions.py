@@ -22,8 +22,9 @@ def asked(state: UserState, event: e.QuestionAsked) -> UserState:
     )
     state = windows.opened(state, event, event.delivery, event.delay_s)
     assert state.live is not None
+    live = state.live.with_question(question)
     return state._replace(
-        live=state.live.with_question(question),
+        live=live._replace(model=event.model) if event.model else live,
         unanswered=(*state.unanswered, event.delivery),
         held=None if event.held else state.held,
     )

@@ -1,9 +1,10 @@
-"""Sessions: opened, resumed, closed."""
+"""Sessions: opened, resumed, closed, titled, deleted."""
 
 from __future__ import annotations
 
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.past import Past
+from wxgptd.domain.model.reply_window import Open, Window
 from wxgptd.domain.model.session import Session
 from wxgptd.domain.model.state import Held, Inconsistent, UserState
 from wxgptd.domain.model.values import CloseReason
@@ -47,6 +48,48 @@ def model_chosen(state: UserState, event: e.ModelChosen) -> UserState:
     updated = windows.opened(state, event)
     assert updated.live is not None
     return updated._replace(live=updated.live._replace(model=event.model))
+
+
+def titled(state: UserState, event: e.SessionTitled) -> UserState:
+    """Return the state with a title for a session."""
+    if state.live is not None and state.live.id == event.session:
+        return state._replace(live=state.live._replace(title=event.title))
+    titled = (
+        session._replace(title=event.title) if session.id == event.session else session
+        for session in state.past
+    )
+    return state._replace(past=Past(titled))
+
+
+def deleted(state: UserState, event: e.SessionDeleted) -> UserState:
+    """Return the state without a past session, and without anything that was said in it."""
+    session = state.session(event.session)
+    if session is None or session is state.live:
+        raise Inconsistent(f"session {event.session} deleted, but it was not a past one")
+    questions = session.questions
+    windows = {
+        key: _without_words(window)
+        for key, window in state.windows.items()
+        if not (isinstance(window, Open) and window.question in questions)
+    }
+    shares = (
+        share._replace(questions=tuple(name for name in share.questions if name not in questions))
+        for share in state.shares
+    )
+    return state._replace(
+        past=state.past.without(session.id),
+        windows=windows,
+        unseen=tuple(name for name in state.unseen if name not in questions),
+        shares=tuple(share for share in shares if share.questions),
+        writing=state.writing.seen(event.at),
+    )
+
+
+def _without_words(window: Window) -> Window:
+    """Return `window` without the text of its reply, which may quote what was said."""
+    if isinstance(window, Open):
+        return window
+    return window._replace(reply=window.reply._replace(text="", about=""))
 
 
 def message_held(state: UserState, event: e.MessageHeld) -> UserState:

@@ -1,5 +1,7 @@
 """Keeps the log short: takes snapshots, and deletes old segments after each.
 
+Each snapshot also removes what was said in sessions that users have deleted.
+
 A snapshot is made from the log itself, in another process, so it delays no one; the reactor only
 collects the notes of the projections.
 """
@@ -17,6 +19,7 @@ from wxgptd.errors import WxgptError
 from wxgptd.ports.record import RetentionResult
 from wxgptd.ports.store import EventStore
 from wxgptd.ports.threads import InThread
+from wxgptd.service.state.deletions import Deletions
 from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
 
@@ -54,6 +57,7 @@ class Snapshotter:
         *,
         journal: Journal,
         store: EventStore,
+        deletions: Deletions,
         retention: Retention,
         in_thread: InThread,
         on_damage: Callable[[WxgptError], None],
@@ -62,6 +66,7 @@ class Snapshotter:
         self._on_damage = on_damage
         self._journal = journal
         self._store = store
+        self._deletions = deletions
         self.retention = retention
         self._in_thread = in_thread
         self._event_clock = event_clock
@@ -91,8 +96,10 @@ class Snapshotter:
             return False  # it would only take space that the log needs
         events = self._store.figures().last_seq - self._snapshot_seq
         period_s = keeping_period_s(self.retention.keep_s)
-        return events >= self.retention.snapshot_every or (
-            events > 0 and 0 < period_s <= now - self._last_snapshot_at
+        return (
+            events >= self.retention.snapshot_every
+            or (events > 0 and 0 < period_s <= now - self._last_snapshot_at)
+            or self._deletions.is_due(now)
         )
 
     def vacuum(self) -> Deferred[RetentionResult]:
@@ -118,10 +125,18 @@ class Snapshotter:
     async def _take_snapshot(self) -> RetentionResult:
         keep_s, now = self.retention.keep_s, self._event_clock.now()
         before = now - keep_s if keep_s else 0.0
-        capture = self._journal.capture(before, now - self.retention.links_s)
-        write = self._store.snapshot(capture)
-        await self._journal.committed()  # a snapshot must not be ahead of the log
-        return await self._write(write, capture.last_seq, before)
+        if self._deletions.pending:
+            await self._store.begin_segment()
+        deleted = self._deletions.begin()
+        try:
+            capture = self._journal.capture(before, now - self.retention.links_s)
+            capture = capture._replace(deleted=self._deletions.located(deleted))
+            write = self._store.snapshot(capture)
+            await self._journal.committed()  # a snapshot must not be ahead of the log
+            return await self._write(write, capture.last_seq, before)
+        except BaseException:
+            self._deletions.fail(deleted)
+            raise
 
     async def _write(
         self, write: Callable[[], None], last_seq: int, before: float

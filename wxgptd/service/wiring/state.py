@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wxgptd import config as cfg
 from wxgptd.service import runtime_factory
 from wxgptd.service.state.clock_offset import ClockOffset
+from wxgptd.service.state.deletions import Deletions
 from wxgptd.service.state.earlier_links import EarlierLinks
 from wxgptd.service.state.erasing import Erasing
 from wxgptd.service.state.event_lines import EventLines
@@ -52,14 +53,17 @@ def build(config: cfg.Config, base: Base) -> State:
     timeouts = DeliberateTimeouts(settings.deliberate_timeouts_per_5min, lag.responsive_since)
     clock_offset, calibrated, unanswered = ClockOffset(), ModelCalibration(), Unanswered()
     spending = Spending(settings, event_clock.day)
+    store = environment.store
+    deletions = Deletions(store.tag, store.tagged)
     projections = (
         earlier_links, sessions, lines, timeouts, clock_offset, calibrated, spending, unanswered,
-        base.metrics.events,
+        deletions, base.metrics.events,
     )  # fmt: skip
     journal = Journal(environment.store, projections, environment.on_damage)
     snapshotter = Snapshotter(
         journal=journal,
-        store=environment.store,
+        store=store,
+        deletions=deletions,
         retention=runtime_factory.retention(config),
         in_thread=environment.threads.storage,
         on_damage=environment.on_damage,
