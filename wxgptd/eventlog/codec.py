@@ -103,8 +103,8 @@ _KINDS = (
     _Kind(28, 1, e.WriterAdmitted, ("cookie",)),
     _Kind(29, 1, e.ReaderSeen),
     _Kind(30, 1, e.AnswerRated, ("words",)),
-    _Kind(31, 1, e.TurnsShared, ("link",)),
-    _Kind(32, 1, e.ShareWithdrawn, ("link",)),
+    _Kind(31, 1, e.TurnsShared),
+    _Kind(32, 1, e.ShareWithdrawn),
     _Kind(33, 1, e.SessionTitled, ("title",)),
     _Kind(34, 1, e.SessionDeleted),
 )

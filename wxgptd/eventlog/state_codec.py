@@ -65,7 +65,9 @@ def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are
         history_links=tuple(map(tuple, raw.history_links)),
         held=Held(*raw.held) if raw.held is not None else None,
         writing=_writing(raw.writing),
-        shares=tuple(Share(link, tuple(questions), at) for link, questions, at in raw.shares),
+        shares=tuple(
+            Share(delivery, tuple(questions), at) for delivery, questions, at in raw.shares
+        ),
     )
     return state
 

@@ -1,4 +1,4 @@
-"""A user's history as a Markdown file. Pure."""
+"""A user's history, or some answers, as Markdown. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from wxgptd.domain.replies.texts import Texts
 from wxgptd.pages.document import closed
 from wxgptd.pages.times import local
-from wxgptd.ports.pages import Dialogue, Progress, Turn
+from wxgptd.ports.pages import AnswerView, Dialogue, Progress, Turn
 
 
 def as_markdown(dialogues: Sequence[Dialogue], texts: Texts, aigc: str) -> Iterator[str]:
@@ -23,13 +23,26 @@ def as_markdown(dialogues: Sequence[Dialogue], texts: Texts, aigc: str) -> Itera
     for dialogue in dialogues:
         yield f"## {local(dialogue.opened_at)} · {dialogue.assistant} · {dialogue.ended}"
         for turn in dialogue.turns:
-            quoted = "\n".join(f"> {line}".rstrip() for line in turn.question.splitlines())
             yield f"**{texts.page_question}** · {local(turn.asked_at)}"
-            yield quoted or ">"
+            yield _quoted(turn.question)
             yield f"**{texts.page_title}**"
             yield from filter(None, (closed(turn.answer).strip(), note(turn, texts)))
             yield "---"
     yield texts.page_ai_notice or texts.ai_label
+
+
+def answers_as_markdown(views: Sequence[AnswerView], texts: Texts) -> str:
+    """Return answers as they were written; with their questions, if there are several."""
+    parts: list[str] = []
+    for view in views:
+        if len(views) > 1:
+            parts.append(_quoted(view.question))
+        parts.append(closed(view.text).strip())
+    return "\n\n".join([*filter(None, parts), *filter(None, [texts.ai_label])]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines()) or ">"
 
 
 def note(turn: Turn, texts: Texts) -> str:

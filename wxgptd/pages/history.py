@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from html import escape
 from itertools import islice
+from typing import NamedTuple
 from urllib.parse import parse_qs, urlencode
 
 from markupsafe import Markup
@@ -21,6 +23,7 @@ from wxgptd.pages.render_queue import as_written
 from wxgptd.pages.rendition import number
 from wxgptd.pages.search import mark, words_of
 from wxgptd.pages.serving import HTML, LinkedResource, Pages, pack, prepare, send, serve
+from wxgptd.pages.shares import Share, listed
 from wxgptd.pages.site import NotFound
 from wxgptd.pages.writing import cookies_of, write_resource
 from wxgptd.ports.page_writing import PageWriting
@@ -52,6 +55,34 @@ class _OfHistory(LinkedResource):
         return self._pages.over_limit(request, owner, allowance)
 
 
+class _Wanted(NamedTuple):
+    """What a request wants to see: a page of the list, of a search, or of one session."""
+
+    page: int
+    query: str
+    session: str
+
+    def view(self, history: History) -> HistoryView:
+        """Return that page of `history`."""
+        if self.query:
+            return history.found(self.page, words_of(self.query))
+        if self.session:
+            return history.session(self.page, self.session)
+        return history.page(self.page)
+
+    def address(self, page: int) -> str:
+        """Return the query string of another page of the same."""
+        more = {"q": self.query} if self.query else {"session": self.session}
+        return "?" + urlencode({"page": page, **{k: v for k, v in more.items() if v}})
+
+
+class _Own(NamedTuple):
+    """What only a reader who may write sees: the form token, and the links to shared turns."""
+
+    form: str
+    shares: Sequence[Share]
+
+
 class HistoryPage(_OfHistory):
     """`/h/TOKEN`, and below it `download`, `erase` and what is written on the page."""
 
@@ -72,29 +103,33 @@ class HistoryPage(_OfHistory):
                 return posts or NotFound(self._pages)
 
     def render_GET(self, request: Request) -> bytes | int:
-        """Serve one page of the user's sessions, or of the search results."""
+        """Serve one page of the user's sessions, of one session, or of the search results."""
         prepare(request, HTML, forms=True)
-        query = _argument(request, b"q")[:MAX_QUERY_CHARS].strip()
-        if response := self._over_limit(request, SEARCH if query else HISTORY):
+        wanted = _wanted(request)
+        if response := self._over_limit(request, SEARCH if wanted.query else HISTORY):
             return response
         history = self._history()
         if history is None:
             return self._pages.gone(request)
-        form = self._writing.form_token(self._token, cookies_of(request))
-        work = self._write(request, history, number(_argument(request, b"page")), query, form)
+        work = self._write(request, history, wanted)
         return serve(self._pages, request, Deferred.fromCoroutine(work))
 
-    async def _write(
-        self, request: Request, history: History, wanted: int, query: str, form: str
-    ) -> None:
-        pages, words = self._pages, words_of(query)
+    async def _write(self, request: Request, history: History, wanted: _Wanted) -> None:
+        pages, words, cookies = self._pages, words_of(wanted.query), cookies_of(request)
         view = await pages.render_queue.run(
-            self._owner, lambda: history.page(wanted, words), costly=bool(words)
+            self._owner, lambda: wanted.view(history), costly=bool(words)
         )
+        if wanted.session and not view.dialogues:  # it has been deleted
+            request.write(pages.gone(request))
+            return
         rendered = await self._rendered(view)
+        own = _Own(
+            self._writing.form_token(self._token, cookies),
+            listed(pages, self._writing.sharing, self._token, cookies),
+        )
 
         def make() -> tuple[bytes, bytes]:
-            page = self._page(view, rendered, query, form)
+            page = self._page(view, rendered, wanted, own)
             return page, pack(page)
 
         page, packed = await pages.render_queue.run(self._owner, make)
@@ -112,34 +147,45 @@ class HistoryPage(_OfHistory):
                 rendered[turn.answer] = await render_queue.blocks(self._owner, turn.answer)
         return rendered
 
-    def _page(self, view: HistoryView, rendered: dict[str, Blocks], query: str, form: str) -> bytes:
+    def _page(
+        self, view: HistoryView, rendered: dict[str, Blocks], wanted: _Wanted, own: _Own
+    ) -> bytes:
         """Return a page's bytes. Runs in a thread, because it may have many matches to mark."""
-        pages, texts, words = self._pages, self._pages.texts, words_of(query)
-        is_cut_off = view.since and view.page == view.pages
+        pages, texts, words = self._pages, self._pages.texts, words_of(wanted.query)
+        is_cut_off = view.since and view.page == view.pages and not wanted.session
         return pages.render(
             "history.html",
-            title=texts.history_title,
+            title=view.dialogues[0].title if wanted.session else texts.history_title,
             aigc=aigc.metadata(pages.place.producer, self._token),
             base=f"{pages.place.root}/h/{self._token}",
-            form=form,
-            asks=self._writing.asks,
-            query=query,
+            own=own,
+            models=(),
+            shares=[share._asdict() for share in own.shares],
+            asks=self._writing.asks and not wanted.session,
+            wanted=wanted,
             found=wording.history_found(view.turns, texts) if words else "",
             dialogues=[self._dialogue(dialogue, rendered, words) for dialogue in view.dialogues],
             page=view.page,
             pages=view.pages,
-            newer=_address(view.page - 1, query),
-            older=_address(view.page + 1, query),
+            newer=wanted.address(view.page - 1),
+            older=wanted.address(view.page + 1),
             dropped=wording.history_dropped(times.day(view.since), texts) if is_cut_off else "",
         )
 
     def _dialogue(
         self, dialogue: Dialogue, rendered: dict[str, Blocks], words: tuple[str, ...]
     ) -> dict[str, object]:
+        texts = self._pages.texts
         return {
+            "session": dialogue.session,
+            "address": "?" + urlencode({"session": dialogue.session}),
+            "title": dialogue.title,
             "opened": times.local(dialogue.opened_at),
-            "assistant": dialogue.assistant,
-            "ended": dialogue.ended,
+            "about": (
+                f"{dialogue.assistant} · {dialogue.ended} · "
+                f"{wording.history_count(dialogue.count, texts)}"
+            ),
+            "open_one": wording.history_open_one(dialogue.count, texts),
             "turns": [self._turn(turn, rendered[turn.answer], words) for turn in dialogue.turns],
         }
 
@@ -154,7 +200,7 @@ class HistoryPage(_OfHistory):
 
 
 class Download(_OfHistory):
-    """`/h/TOKEN/download`: the complete history as a Markdown file."""
+    """`/h/TOKEN/download`: the complete history, or one session, as a Markdown file."""
 
     isLeaf = True
 
@@ -164,15 +210,15 @@ class Download(_OfHistory):
         if response := self._over_limit(request, DOWNLOAD):
             return response
         history = self._history()
-        if history is None:
+        dialogues = history.whole(_argument(request, b"session")) if history is not None else ()
+        if history is None or (not dialogues and _argument(request, b"session")):
             return self._pages.gone(request)
-        return serve(self._pages, request, Deferred.fromCoroutine(self._write(request, history)))
+        return serve(self._pages, request, Deferred.fromCoroutine(self._write(request, dialogues)))
 
-    async def _write(self, request: Request, history: History) -> None:
+    async def _write(self, request: Request, dialogues: Sequence[Dialogue]) -> None:
         pages = self._pages
-
         label = aigc.metadata(pages.place.producer, self._token)
-        paragraphs = as_markdown(history.whole(), pages.texts, label)
+        paragraphs = as_markdown(dialogues, pages.texts, label)
         parts: list[str] = []
         while True:  # in pieces, so that other owners get their turn
             part = await pages.render_queue.run(
@@ -244,10 +290,14 @@ class Erase(_OfHistory):
         await send(self._pages, self._owner, request, page)
 
 
+def _wanted(request: Request) -> _Wanted:
+    return _Wanted(
+        number(_argument(request, b"page")),
+        _argument(request, b"q")[:MAX_QUERY_CHARS].strip(),
+        _argument(request, b"session"),
+    )
+
+
 def _argument(request: Request, name: bytes) -> str:
     values: list[bytes] = request.args.get(name, [b""])
     return values[0].decode("utf-8", "replace")
-
-
-def _address(page: int, query: str) -> str:
-    return "?" + urlencode({"page": page, **({"q": query} if query else {})})

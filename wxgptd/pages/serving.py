@@ -60,6 +60,7 @@ STATIC_TYPES = {
     "copy.js": "text/javascript; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
     "read.js": "text/javascript; charset=utf-8",
+    "share.js": "text/javascript; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
 }
 

@@ -17,15 +17,10 @@ from twisted.web.server import Request
 from wxgptd.pages import links
 from wxgptd.pages.limits import WRITE
 from wxgptd.pages.serving import LinkedResource, Pages, prepare, send, serve
-from wxgptd.ports.page_writing import (
-    Admitted,
-    Asked,
-    Cookies,
-    Form,
-    PageWriting,
-    Reason,
-    Refused,
-)
+from wxgptd.pages.shares import listed, share_of
+from wxgptd.ports.page_access import Admitted, Cookies, Form, Reason, Refused
+from wxgptd.ports.page_sharing import PageSharing, Shared
+from wxgptd.ports.page_writing import Asked, PageWriting
 
 MAX_BODY_BYTES = 60 * 1024
 """Requests larger than 64 KiB never get this far."""
@@ -33,11 +28,16 @@ MAX_BODY_BYTES = 60 * 1024
 KEPT_FOR_S = 30 * 86_400
 """How long a browser keeps its cookie; the right to write ends earlier."""
 
+MAX_SHARED = 200
+"""How many turns one link may show."""
+
 RATINGS = ("up", "down", "")
 _KEY = re.compile(r"[\x21-\x7e]{8,128}")
 
 Body = Mapping[str, object]
-Outcome = Admitted | Asked | Refused | None
+Outcome = Admitted | Asked | Shared | Refused | None
+Kind = Callable[[Body, Request], Awaitable[Outcome] | None]
+"""Writes what a request asks for; None if its body is malformed."""
 
 
 def cookies_of(request: Request) -> Cookies:
@@ -59,7 +59,7 @@ class Write(LinkedResource):
         pages: Pages,
         writing: PageWriting,
         token: str,
-        write: Callable[[Body, Request], Awaitable[Outcome] | None],
+        write: Kind,
     ) -> None:
         super().__init__(pages, token)
         self._writing = writing
@@ -120,7 +120,13 @@ class Write(LinkedResource):
                     httpOnly=True,
                     sameSite="lax",
                 )
-                answer = {"form": form_token}
+                cookies = {name: cookie}
+                shares = listed(self._pages, self._writing.sharing, self._token, cookies)
+                answer = {
+                    "form": form_token,
+                    "models": list(self._writing.models(self._token, cookies)),
+                    "shares": [share._asdict() for share in shares],
+                }
             case Asked(token=token, form_token=form_token, question=question, session=session):
                 page = f"{self._pages.place.root}/a/{token}"
                 answer = {
@@ -130,6 +136,8 @@ class Write(LinkedResource):
                     "question": question,
                     "session": session,
                 }
+            case Shared():
+                answer = share_of(self._pages, outcome)._asdict()
             case None:
                 answer = {}
         return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
@@ -150,9 +158,11 @@ def write_resource(pages: Pages, writing: PageWriting, token: str, name: bytes) 
             return None
         return writing.ask(token, _form(request), question, key)
 
-    def retry(_: Body, request: Request) -> Awaitable[Outcome] | None:
-        key = _key(request)
-        return writing.retry(token, _form(request), key) if key is not None else None
+    def retry(body: Body, request: Request) -> Awaitable[Outcome] | None:
+        key, model = _key(request), body.get("model", "")
+        if key is None or not isinstance(model, str):
+            return None
+        return writing.retry(token, _form(request), key, model)
 
     def stop(_: Body, request: Request) -> Awaitable[Outcome]:
         return writing.stop(token, _form(request))
@@ -166,10 +176,37 @@ def write_resource(pages: Pages, writing: PageWriting, token: str, name: bytes) 
     def seen(_: Body, request: Request) -> Awaitable[Outcome]:
         return writing.seen(token, _form(request))
 
+    def delete(body: Body, request: Request) -> Awaitable[Outcome] | None:
+        session = body.get("session")
+        if not isinstance(session, str):
+            return None
+        return writing.delete(token, _form(request), session)
+
     kinds = {b"claim": claim, b"ask": ask, b"retry": retry, b"stop": stop, b"feedback": rate,
-             b"seen": seen}  # fmt: skip
+             b"seen": seen, b"delete": delete,
+             **_sharing_kinds(writing.sharing, token)}  # fmt: skip
     write = kinds.get(name)
     return Write(pages, writing, token, write) if write is not None else None
+
+
+def _sharing_kinds(sharing: PageSharing, token: str) -> dict[bytes, Kind]:
+    def share(body: Body, request: Request) -> Awaitable[Outcome] | None:
+        turns, session, key = body.get("turns", []), body.get("session"), _key(request)
+        if key is None or not isinstance(turns, list) or len(turns) > MAX_SHARED:
+            return None
+        if isinstance(session, str):
+            return sharing.share_session(token, _form(request), session, key)
+        if not all(isinstance(turn, str) and links.well_formed(turn) for turn in turns):
+            return None
+        return sharing.share(token, _form(request), turns, key)
+
+    def withdraw(body: Body, request: Request) -> Awaitable[Outcome] | None:
+        shared = body.get("share")
+        if not isinstance(shared, str) or not links.well_formed(shared):
+            return None
+        return sharing.withdraw(token, _form(request), shared)
+
+    return {b"share": share, b"withdraw": withdraw}
 
 
 async def _awaited(outcome: Awaitable[Outcome]) -> Outcome:

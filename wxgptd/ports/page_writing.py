@@ -6,39 +6,14 @@ page's link. Those that write return a `Refused` if they did nothing, which says
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from enum import IntEnum, StrEnum
+from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
-Cookies = Mapping[str, str]
-"""A browser's cookies, by name."""
-
-
-class Reason(IntEnum):
-    """Why a request to write is refused, as an HTTP status."""
-
-    INVALID = 400
-    NOT_ADMITTED = 401
-    NOT_ALLOWED = 403
-    CONFLICT = 409
-    GONE = 410
-
-
-class Refused(NamedTuple):
-    """Nothing was done; `text` is a sentence for the reader."""
-
-    reason: Reason
-    text: str
-
-
-class Admitted(NamedTuple):
-    """The browser may write: it must keep the cookie, and send `form_token` with each request."""
-
-    cookie_name: str
-    cookie: str
-    form_token: str
+from wxgptd.ports.page_access import Admitted, Cookies, Form, Refused
+from wxgptd.ports.page_sharing import PageSharing
 
 
 class Belonging(StrEnum):
@@ -59,11 +34,18 @@ class Asked(NamedTuple):
     session: Belonging
 
 
-class Form(NamedTuple):
-    """What a browser sends with each request: its cookies, and its page's form token."""
+class LaterTurn(NamedTuple):
+    """An answer that followed, by its page's token, and how it relates to the one before it."""
 
-    cookies: Cookies
     token: str
+    session: Belonging
+
+
+class Later(NamedTuple):
+    """The answers that followed a page's own, oldest first; the first `skipped` are left out."""
+
+    turns: Sequence[LaterTurn]
+    skipped: int
 
 
 class PageWriting(Protocol):
@@ -91,8 +73,11 @@ class PageWriting(Protocol):
         """Ask a question. Asking again with the same `key` finds the same question."""
         ...
 
-    def retry(self, token: str, form: Form, key: str) -> Deferred[Asked | Refused]:
-        """Ask the page's question again, with a `key` as for `ask`."""
+    def retry(self, token: str, form: Form, key: str, model: str = "") -> Deferred[Asked | Refused]:
+        """Ask the page's question again, with a `key` as for `ask`.
+
+        `model` is one of `models`: it answers this question and the session's later ones.
+        """
         ...
 
     def stop(self, token: str, form: Form) -> Deferred[Refused | None]:
@@ -111,6 +96,19 @@ class PageWriting(Protocol):
         """Return how the user rated the page's answer: "up", "down" or ""."""
         ...
 
-    def later(self, token: str, cookies: Cookies) -> Sequence[str]:
-        """Return the tokens of the answers that followed, oldest first, if the reader may write."""
+    def later(self, token: str, cookies: Cookies) -> Later:
+        """Return the answers that followed, if the reader may write."""
+        ...
+
+    def models(self, token: str, cookies: Cookies) -> Sequence[str]:
+        """Return the models to choose from, if there are several and the reader may write."""
+        ...
+
+    def delete(self, token: str, form: Form, session: str) -> Deferred[Refused | None]:
+        """Delete a session, which is hidden at once. None if it is deleted, or was before."""
+        ...
+
+    @property
+    def sharing(self) -> PageSharing:
+        """Sharing the turns of those who may write."""
         ...

@@ -61,12 +61,19 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """One session on a history page: its assistant's title, and a label for how it ended."""
+    """One session on a history page: its assistant's title, and a label for how it ended.
 
+    `title` is what it is about, and `count` the number of its turns, of which `turns` may hold only
+    some.
+    """
+
+    session: str
+    title: str
     opened_at: float
     assistant: str
     ended: str
     turns: tuple[Turn, ...]
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +94,23 @@ class HistoryView:
 class History(Protocol):
     """A snapshot of one user's history, which another thread may read."""
 
-    def page(self, number: int, words: Sequence[str] = ()) -> HistoryView:
-        """Return page `number`, counted from 1.
+    def page(self, number: int) -> HistoryView:
+        """Return page `number` of the list of sessions, counted from 1.
 
-        If `words` are given, only turns that contain all of them, ignoring case, are included.
+        Sessions have their turns, until the page is long enough; the others have none.
         """
         ...
 
-    def whole(self) -> Sequence[Dialogue]:
-        """Return the complete history, oldest first."""
+    def found(self, number: int, words: Sequence[str]) -> HistoryView:
+        """Return page `number` of the turns that contain all `words`, ignoring case."""
+        ...
+
+    def session(self, number: int, session: str) -> HistoryView:
+        """Return page `number` of one session's turns, the newest on the first page."""
+        ...
+
+    def whole(self, session: str = "") -> Sequence[Dialogue]:
+        """Return the complete history, or one session, oldest first."""
         ...
 
 

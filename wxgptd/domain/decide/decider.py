@@ -118,7 +118,7 @@ def _note(state: UserState, fact: e.Fact) -> Events:
         case e.TurnsShared():
             return pages.share(state, fact)
         case e.ShareWithdrawn():
-            return (fact,) if any(fact.link == share.link for share in state.shares) else ()
+            return (fact,) if state.share(fact.delivery) is not None else ()
         case e.SessionTitled():
             return (fact,) if state.session(fact.session) is not None else ()
         case e.StandingChanged():

@@ -13,7 +13,7 @@ from wxgptd.domain.decide import closing, limits, questions
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.page_writing import MAX_SHARES
-from wxgptd.domain.model.session import Pending, Session
+from wxgptd.domain.model.session import Pending, Question, Session
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import (
     AssistantName,
@@ -67,10 +67,18 @@ def seen(state: UserState, fact: e.ReaderSeen) -> Events:
 
 def share(state: UserState, fact: e.TurnsShared) -> Events:
     """Share turns that are readable, unless the user has too many such links already."""
-    entries = map(state.find, fact.questions)
-    is_readable = all(entry is not None and entry[0].closed not in UNREADABLE for entry in entries)
-    is_new = all(fact.link != share.link for share in state.shares)
-    return (fact,) if is_readable and is_new and len(state.shares) < MAX_SHARES else ()
+    entries = [state.find(question) for question in fact.questions]
+    can_be_shared = (
+        bool(entries)
+        and all(entry is not None and _is_finished(*entry) for entry in entries)
+        and state.share(fact.delivery) is None
+        and len(state.shares) < MAX_SHARES
+    )
+    return (fact,) if can_be_shared else ()
+
+
+def _is_finished(session: Session, question: Question) -> bool:
+    return session.closed not in UNREADABLE and not isinstance(question.answer, Pending)
 
 
 def ask(state: UserState, command: c.AskOnPage) -> Events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wxgptd.domain.model.values import DeliveryKey, LinkHash, Rating
+from wxgptd.domain.model.values import DeliveryKey, Rating
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,13 @@ class AnswerRated:
 
 @dataclass(frozen=True, slots=True)
 class TurnsShared:
-    """The user made a link that shows the turns with these `questions` to anyone who has it."""
+    """The user made a link that shows the turns with these `questions` to anyone who has it.
+
+    The link's token is derived from `delivery`, which begins with `SHARE_PREFIX`.
+    """
 
     at: float
-    link: LinkHash
+    delivery: DeliveryKey
     questions: tuple[DeliveryKey, ...]
 
 
@@ -68,7 +71,7 @@ class ShareWithdrawn:
     """The user withdrew a link to shared turns."""
 
     at: float
-    link: LinkHash
+    delivery: DeliveryKey
 
 
 PageEvent = PageOpened | WriterAdmitted | ReaderSeen | AnswerRated | TurnsShared | ShareWithdrawn

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wxgptd.domain.model.values import DeliveryKey, LinkHash
+from wxgptd.domain.model.values import DeliveryKey
 
 MAX_WRITERS = 8
 """A user's devices; the browser that was admitted first makes room for another."""
@@ -20,9 +20,9 @@ MAX_SHARES = 50
 
 
 class Share(NamedTuple):
-    """A link that shows the turns with these `questions` to anyone, and nothing else."""
+    """A link, made at `at`, that shows the turns with these `questions` to anyone."""
 
-    link: LinkHash
+    delivery: DeliveryKey
     questions: tuple[DeliveryKey, ...]
     at: float
 

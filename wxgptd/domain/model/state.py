@@ -124,6 +124,10 @@ class UserState(NamedTuple):
             yield self.live
         yield from reversed(self.past)
 
+    def share(self, delivery: DeliveryKey) -> Share | None:
+        """Return the link to shared turns that was made with that `delivery`, or None."""
+        return next((share for share in self.shares if share.delivery == delivery), None)
+
     def session(self, name: SessionId) -> Session | None:
         """Return the session with that identifier, or None."""
         return next((session for session in self.sessions() if session.id == name), None)

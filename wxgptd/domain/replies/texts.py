@@ -172,6 +172,23 @@ class Texts:
     page_reload_first: str = "页面已经过期，请刷新后再试。"
     page_too_often: str = "发得太快了，请稍等一会儿再试。"
     page_not_sent: str = "没有发出去，请再试一次。"
+    page_other_model: str = "换一个模型……"
+    page_words: str = "想说点什么？（可以不写）"
+    page_words_send: str = "提交"
+    page_copy_markdown: str = "复制 Markdown"
+    page_share: str = "分享"
+    page_share_which: str = "选好要分享的问答，再生成链接。"
+    page_share_make: str = "生成链接"
+    page_share_cancel: str = "取消"
+    page_share_link: str = "打开链接的人只能看到选中的问答。"
+    page_share_failed: str = (
+        "没能分享：写完的回答才能分享；最多保留 {count} 个链接，请先撤回不用的。"
+    )
+    page_shares: str = "分享过的链接"
+    page_withdraw: str = "撤回"
+    page_withdrawn: str = "已撤回，这个链接打不开了。"
+    page_shared_title: str = "分享的对话"
+    page_skipped: str = "中间还有 {count} 个问答，发送 /history 可以看全部。"
     page_not_found: str = "没有这个页面。"
     site_title: str = "AI 助手"
     site_about: str = "在微信里关注公众号，就可以和 AI 对话。内容由 AI 生成。"
@@ -204,6 +221,14 @@ class Texts:
     history_erase_failed: str = "已删除。少量残留数据稍后会自动清理。"
     history_older: str = "更早的对话"
     history_newer: str = "更近的对话"
+    history_count: str = "{count} 问"
+    history_open_one: str = "打开这个对话（{count} 问）"
+    history_download_one: str = "下载"
+    history_delete: str = "删除"
+    history_delete_sure: str = "确定删除？"
+    history_deleted: str = "已删除。一天之内，它的文字会从服务器的所有文件里清除。"
+    history_busy: str = "这个对话还在回答，请先停止，或者稍后再删。"
+    history_untitled: str = "（没有文字的提问）"
     history_dropped: str = "{date} 之前的对话已按期删除。"
 
 
@@ -227,7 +252,16 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     **{name: frozenset({"count"}) for name in ("for_minutes", "for_hours", "for_days")},
     "history": frozenset({"link", "days"}),
     "history_dropped": frozenset({"date"}),
-    "history_found": frozenset({"count"}),
+    **{
+        name: frozenset({"count"})
+        for name in (
+            "history_found",
+            "history_count",
+            "history_open_one",
+            "page_share_failed",
+            "page_skipped",
+        )
+    },
     "page_elapsed": frozenset({"count"}),
     "help": frozenset({"commands", "minutes", "ttl", "start"}),
     "welcome": frozenset({"commands", "scene", "start"}),

@@ -64,6 +64,26 @@ def history_found(count: int, texts: Texts) -> str:
     return _fill(texts.history_found, count=str(count)) if count else texts.history_not_found
 
 
+def history_count(count: int, texts: Texts) -> str:
+    """Return how many turns a conversation has."""
+    return _fill(texts.history_count, count=str(count))
+
+
+def history_open_one(count: int, texts: Texts) -> str:
+    """Return the words of the link to a conversation that the list has no space for."""
+    return _fill(texts.history_open_one, count=str(count))
+
+
+def page_skipped(count: int, texts: Texts) -> str:
+    """Return the line in place of turns that a page leaves out."""
+    return _fill(texts.page_skipped, count=str(count))
+
+
+def page_share_failed(count: int, texts: Texts) -> str:
+    """Return why turns could not be shared; a user may have `count` links to shared turns."""
+    return _fill(texts.page_share_failed, count=str(count))
+
+
 def page_busy(seconds: int, texts: Texts) -> str:
     """Return the text of a page that is requested too often."""
     return _fill(texts.page_busy, seconds=str(seconds))

@@ -63,13 +63,13 @@ def answer_rated(state: UserState, event: e.AnswerRated) -> UserState:
 
 def turns_shared(state: UserState, event: e.TurnsShared) -> UserState:
     """Return the state with another link to chosen turns."""
-    shared = Share(event.link, event.questions, event.at)
+    shared = Share(event.delivery, event.questions, event.at)
     return state._replace(shares=(*state.shares, shared), writing=state.writing.seen(event.at))
 
 
 def share_withdrawn(state: UserState, event: e.ShareWithdrawn) -> UserState:
     """Return the state without a link to chosen turns."""
-    shares = tuple(share for share in state.shares if share.link != event.link)
+    shares = tuple(share for share in state.shares if share.delivery != event.delivery)
     return state._replace(shares=shares, writing=state.writing.seen(event.at))
 
 

@@ -59,6 +59,7 @@
     return post(first, "claim", exchange).then(function (answer) {
       kept("claim", null);
       first.dataset.form = answer.form;
+      known = answer;
       return true;
     }, function (error) {
       if (error.status) kept("claim", null);
@@ -68,7 +69,23 @@
 
   if (!form) { claim().catch(function () {}); return; }
   const area = form.elements.question, sendButton = byId("send"), stopButton = byId("stop");
+  const models = byId("model"), words = byId("words");
   let admitted = Boolean(first.dataset.form), busy = false;
+  // What only the user may know: the models to choose from, and the links to shared turns.
+  let known = { models: JSON.parse(form.dataset.models), shares: JSON.parse(form.dataset.shares) };
+  let onAdmitted = null;
+  window.wxgptd = {
+    post: post, newKey: newKey, refused: refused, first: first,
+    onAdmitted: function (work) { onAdmitted = work; if (admitted) tell(); },
+  };
+
+  function tell() {
+    if (onAdmitted) onAdmitted(known);
+    if (models && models.length === 1) {
+      known.models.forEach(function (name) { models.add(new Option(name, name)); });
+      models.hidden = !known.models.length;
+    }
+  }
 
   // The page of a history has no turns: what is asked there appears on its own page.
   const last = function () { return turns ? turns.lastElementChild : first; };
@@ -102,7 +119,7 @@
   function admit() {
     return claim().then(function (claimed) {
       // A browser that keeps no cookies could not ask.
-      return claimed && post(first, "seen").then(function () { admitted = true; });
+      return claimed && post(first, "seen").then(function () { admitted = true; tell(); });
     }).catch(function (error) {
       if (!admitted) say(error.status ? error.message : form.dataset.failed);
     });
@@ -181,7 +198,7 @@
     refresh();
     const turn = pending.retry ? turnOf(pending.retry) : first;
     const kind = pending.retry ? "retry" : "ask";
-    const body = pending.retry ? {} : { question: pending.question };
+    const body = pending.retry ? { model: pending.model || "" } : { question: pending.question };
     post(turn || last(), kind, body, pending.key).then(function (answer) {
       kept("question", null);
       busy = false;
@@ -229,6 +246,11 @@
     const page = last().dataset.page, before = kept("question");
     send(before && before.retry === page ? before : { retry: page, key: newKey() });
   });
+  if (models) models.addEventListener("change", function () {
+    const model = models.value;
+    models.selectedIndex = 0;
+    if (model) send({ retry: last().dataset.page, key: newKey(), model: model });
+  });
   document.querySelectorAll(".rate").forEach(function (button) {
     button.addEventListener("click", function () {
       const turn = last(), rating = button.dataset.rating;
@@ -236,15 +258,27 @@
       post(turn, "feedback", { rating: wanted }).then(function () {
         turn.dataset.rating = wanted;
         say(wanted ? form.dataset.thanks : "");
+        words.hidden = !wanted;
+        words.elements.words.value = "";
         refresh();
       }, refused);
     });
+  });
+  if (words) words.addEventListener("submit", function (event) {
+    event.preventDefault();
+    const turn = last(), said = words.elements.words.value.trim();
+    if (!said) return;
+    post(turn, "feedback", { rating: turn.dataset.rating, words: said }).then(function () {
+      words.hidden = true;
+      say(form.dataset.thanks);
+    }, refused);
   });
 
   setInterval(function () {
     if (admitted && document.visibilityState === "visible") post(last(), "seen").catch(function () {});
   }, SEEN_EVERY_MS);
 
+  if (admitted) tell();
   admit().then(function () {
     refresh();
     const pending = kept("question");

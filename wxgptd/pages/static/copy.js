@@ -32,8 +32,8 @@
   }
 
   // The answer, or all questions and answers if there are several.
-  function conversation() {
-    const turns = Array.from(document.querySelectorAll(".turn"));
+  function conversation(within) {
+    const turns = Array.from(within.querySelectorAll(".turn"));
     return turns.map(function (turn) {
       const answer = plain(turn.querySelector(".answer"));
       const question = turn.querySelector(".question").textContent.trim();
@@ -52,6 +52,34 @@
       return navigator.clipboard.writeText(text).catch(function () { copyBySelection(text); });
     }
     return new Promise(function (done) { copyBySelection(text); done(); });
+  }
+
+  // Browsers allow copying only in response to a tap, so the promise itself is handed over.
+  function copyLater(promise) {
+    if (window.ClipboardItem && navigator.clipboard && window.isSecureContext) {
+      const blob = promise.then(function (text) { return new Blob([text], { type: "text/plain" }); });
+      return navigator.clipboard.write([new ClipboardItem({ "text/plain": blob })])
+        .catch(function () { return promise.then(copy); });
+    }
+    return promise.then(copy);
+  }
+
+  function markdown() {
+    const page = document.querySelector("[data-page]").dataset.page;
+    return fetch(page + "/markdown", { cache: "no-store" }).then(function (response) {
+      if (!response.ok) throw new Error(response.status);
+      return response.text();
+    });
+  }
+
+  function copied(button) {
+    const code = button.parentNode.querySelector("pre");
+    switch (button.dataset.copy) {
+      case "markdown": return copyLater(markdown());
+      case "link": return copy(button.dataset.text);
+      case "dialogue": return copy(labelled(conversation(button.closest(".dialogue"))));
+      default: return copy(code ? code.textContent : labelled(conversation(document)));
+    }
   }
 
   function copyBySelection(text) {
@@ -81,9 +109,7 @@
     if (button.id === "close") {
       window.WeixinJSBridge.call("closeWindow");
     } else if (button.classList.contains("copy")) {
-      const code = button.parentNode.querySelector("pre");
-      const text = code ? code.textContent : labelled(conversation());
-      copy(text).then(
+      copied(button).then(
         function () { flash(button, texts.copied); },
         function () { flash(button, texts.copyFailed); }
       );
@@ -106,7 +132,7 @@
     if (all) all.hidden = !document.querySelector(".answer:not(:empty)");
     equip(within);
   }
-  window.wxgptd = { equip: equipAll };
+  window.wxgptd = Object.assign(window.wxgptd || {}, { equip: equipAll });
   equipAll(document);
 
   function canClose() {

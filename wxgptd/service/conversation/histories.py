@@ -22,7 +22,9 @@ from wxgptd.domain.replies.wording import failure_text
 from wxgptd.domain.text.bidi import without_controls
 from wxgptd.ports.pages import Dialogue, HistoryView, Progress, Turn
 
+SESSIONS_PER_PAGE = 20
 TURNS_PER_PAGE = 20
+MAX_TITLE_CHARS = 60
 
 CHARS_PER_PAGE = 40_000
 """A page of long turns holds fewer of them, but at least one."""
@@ -54,22 +56,49 @@ class UserHistory:
         self._texts = texts
         self._unfinished = unfinished
 
-    def page(self, number: int, words: Sequence[str] = ()) -> HistoryView:
-        """Return one page; see `wxgptd.ports.pages.History`."""
+    def page(self, number: int) -> HistoryView:
+        """Return one page of the list; see `wxgptd.ports.pages.History`."""
+        pages = max(1, -(-len(self._sessions) // SESSIONS_PER_PAGE))
+        number = min(max(number, 1), pages)
+        begin = (number - 1) * SESSIONS_PER_PAGE
+        turns = chars = 0
+        dialogues = []
+        for session in self._sessions[begin : begin + SESSIONS_PER_PAGE]:
+            turns += len(session.questions)
+            chars += sum(map(_size, session.questions.values()))
+            fits = turns <= TURNS_PER_PAGE and chars <= CHARS_PER_PAGE
+            shown = tuple(session.questions.values()) if fits else ()
+            dialogues.append(self._dialogue(session, shown))
+        return HistoryView(
+            dialogues=tuple(dialogues),
+            page=number,
+            pages=pages,
+            turns=sum(len(session.questions) for session in self._sessions),
+            since=self._since,
+        )
+
+    def found(self, number: int, words: Sequence[str]) -> HistoryView:
+        """Return one page of search results; see `wxgptd.ports.pages.History`."""
         folded = [word.casefold() for word in words]
-        parts: list[Part] = [
-            (
-                session,
-                [
-                    question
-                    for question in session.questions.values()
-                    if self._matches(question, folded)
-                ],
-            )
-            for session in self._sessions
+        parts: list[Part] = []
+        for session in self._sessions:
+            matching = [
+                question
+                for question in session.questions.values()
+                if self._matches(question, folded)
+            ]
+            if matching:
+                parts.append((session, matching))
+        return self._page_of(parts, number)
+
+    def session(self, number: int, session: str) -> HistoryView:
+        """Return one page of one session; see `wxgptd.ports.pages.History`."""
+        parts = [
+            (one, tuple(one.questions.values())) for one in self._sessions if one.id == session
         ]
-        if folded:
-            parts = [(session, questions) for session, questions in parts if questions]
+        return self._page_of(parts, number)
+
+    def _page_of(self, parts: Sequence[Part], number: int) -> HistoryView:
         pages = _paged(parts)
         number = min(max(number, 1), len(pages))
         return HistoryView(
@@ -80,27 +109,30 @@ class UserHistory:
             since=self._since,
         )
 
-    def whole(self) -> Sequence[Dialogue]:
-        """Return the complete history, oldest session first."""
+    def whole(self, session: str = "") -> Sequence[Dialogue]:
+        """Return the complete history, or one session, oldest session first."""
         return [
-            self._dialogue(session, tuple(session.questions.values()))
-            for session in reversed(self._sessions)
+            self._dialogue(one, tuple(one.questions.values()))
+            for one in reversed(self._sessions)
+            if session in ("", one.id)
         ]
 
     def _matches(self, question: Question, words: Sequence[str]) -> bool:
         """Return whether a question and its answer together contain all the casefolded `words`."""
-        if not words:
-            return True
         text = f"{asked(question, self._texts)}\n{_answer_text(question)}".casefold()
         return all(word in text for word in words)
 
     def _dialogue(self, session: Session, questions: Sequence[Question]) -> Dialogue:
         ended = f"history_{session.closed}" if session.closed is not None else "history_open"
+        first = next(iter(session.questions.values()))
         return Dialogue(
+            session=session.id,
+            title=session.title or _title(asked(first, self._texts), self._texts),
             opened_at=session.opened_at,
             assistant=self._titles.get(session.assistant, DEFAULT_TITLE),
             ended=getattr(self._texts, ended),
             turns=tuple(map(self._turn, questions)),
+            count=len(session.questions),
         )
 
     def _turn(self, question: Question) -> Turn:
@@ -138,8 +170,22 @@ def standing(answer: Answer, texts: Texts) -> Standing:
 
 def _readable(state: UserState) -> Iterator[Session]:
     return (
-        session for session in state.sessions() if session.closed is not CloseReason.UNSUBSCRIBED
+        session
+        for session in state.sessions()
+        if session.questions and session.closed is not CloseReason.UNSUBSCRIBED
     )
+
+
+def _title(question: str, texts: Texts) -> str:
+    """Return the title of a session that begins with `question`."""
+    line = question.split("\n", 1)[0].strip()
+    if len(line) > MAX_TITLE_CHARS:
+        line = f"{line[:MAX_TITLE_CHARS]}…"
+    return line or texts.history_untitled
+
+
+def _size(question: Question) -> int:
+    return len(question.text) + len(_answer_text(question))
 
 
 def _answer_text(question: Question) -> str:
@@ -159,13 +205,12 @@ def _paged(parts: Iterable[Part]) -> list[Page]:
             begin = remaining
             while begin and turns < TURNS_PER_PAGE:
                 question = questions[begin - 1]
-                size = len(question.text) + len(_answer_text(question))
+                size = _size(question)
                 if turns and chars + size > CHARS_PER_PAGE:
                     break
                 begin, turns, chars = begin - 1, turns + 1, chars + size
-            if begin < remaining or (not remaining and turns < TURNS_PER_PAGE):
+            if begin < remaining:
                 pages[-1].append((session, questions[begin:remaining]))
-                turns += not questions  # a session without a question counts as a turn
                 remaining = begin
                 if not remaining:
                     break

@@ -64,6 +64,10 @@ class Tokens:
         is_expired = self._event_clock.now() - target.issued_at > self._settings.link_ttl_s
         return None if is_expired else target
 
+    def user(self, token: str) -> User | None:
+        """Return the user to whom a token leads, whether or not its link is valid."""
+        return self._links.user(token)
+
     def _search(self, token: str) -> Target | None:
         link = self.hash(token)
         user = self._links.user(token) or self._earlier.find(link)

@@ -14,6 +14,7 @@ from wxgptd.service.conversation.attempts import Attempts
 from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.conversation.holding import Holding
 from wxgptd.service.conversation.intake import Intake
+from wxgptd.service.conversation.page_access import PageAccess
 from wxgptd.service.conversation.page_views import PageViews, Tokens
 from wxgptd.service.conversation.page_writing import Asking, PageWriting
 from wxgptd.service.conversation.receiving import NewIds, Receiving, SharedFacts
@@ -62,9 +63,10 @@ def build(
         ),
     )
     asking = _asking(base, state, answers)
-    writing = PageWriting(
-        state.journal, tokens, base.settings, base.links, asking, base.event_clock
+    access = PageAccess(
+        state.journal, tokens, base.settings, base.links, asking.intake, base.event_clock
     )
+    writing = PageWriting(access, tokens, asking)
     return Conversation(_conversations(base, state, answers, asking), pages, writing, tokens)
 
 
