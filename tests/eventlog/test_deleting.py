@@ -65,9 +65,9 @@ def delete(store, reactor, user, last_seq) -> None:
     reactor.run_until(lambda: bool(adopted))
 
 
-def said(log: Path) -> str:
+def said(log: Path, keys: Keyring | None = None) -> str:
     """Return everything that can still be decrypted from the log's segments and snapshots."""
-    keys = keyring_of(log)
+    keys = keys or keyring_of(log)
     events = "".join(repr(recorded.event) for recorded in reader.scan(log, keys))
     users = open_users(log, keys)
     return events + "".join(repr(state) for state in users)
@@ -137,6 +137,18 @@ def test_events_after_the_snapshot_are_found_in_replaced_segments(tmp_path, reac
     assert store._users.find(BOB) == fold(TALK)
     assert store._users.find(ALICE) == fold([*TALK, *ENDED, DELETED])
     store.close()
+
+
+def test_what_was_left_beside_the_segments_goes_too(tmp_path, reactor):
+    store = open_store(tmp_path, reactor)
+    record(store, reactor, ALICE, [*TALK, *ENDED, DELETED], 0)
+    log = tmp_path / "log"
+    (segment,) = segments.list_segments(log)
+    for name in (f"{segment.name}.new", f"{segment.name}.77.1.broken", "x.wxsnap.damaged"):
+        (log / name).write_bytes(b"what was said")
+    delete(store, reactor, ALICE, len(TALK) + len(ENDED) + 1)
+    store.close()
+    assert not [path for path in log.iterdir() if path.suffix not in (".wxlog", ".wxsnap", "")]
 
 
 def test_removing_twice_rewrites_once(tmp_path, reactor):

@@ -45,6 +45,75 @@ def test_a_history_shows_the_sessions_of_its_user_newest_first():
     assert "<strong>天空</strong>" in body
 
 
+def sessions_of(body: str) -> list[str]:
+    return re.findall(r'data-session="([^"]+)"', body)
+
+
+def test_a_history_is_a_list_of_folded_conversations_with_titles():
+    story = Story(answer_at(0.1, "答。"))
+    story.open()
+    story.send("第一个问题\n还有第二行")
+    story.advance(0.5)
+    story.send("接着问")
+    story.advance(0.5)
+    story.say("/stop")
+    story.open()
+    story.send("问" * 100)
+    story.advance(0.5)
+    body = story.get(history_of(story)).body
+    titles = re.findall(r"<h2>(.*?)</h2>", body)
+    assert titles == ["问" * 60 + "…", "第一个问题"]
+    assert "2 问" in body
+    assert " open>" not in body
+    assert body.count('name="dialogue"') == 2, "a browser opens one at a time"
+
+
+def test_a_long_conversation_is_opened_on_a_page_of_its_own():
+    story = Story(answer_at(0.1, "答" * 3_000))
+    story.open()
+    for n in range(25):
+        story.send(f"长-{n}-完")
+        story.advance(0.3)
+    story.say("/stop")
+    story.open()
+    story.send("短的")
+    story.advance(0.3)
+    path = history_of(story)
+    body = story.get(path).body
+    assert "短的" in body
+    assert "长-7-完" not in body
+    _short, long = sessions_of(body)
+    address = f"{path}?session={long}"
+    assert address in body
+    assert "打开这个对话（25 问）" in body
+    found = {
+        turn
+        for n in (1, 2, 3)
+        for turn in re.findall(r"长-\d+-完", story.get(f"{address}&page={n}").body)
+    }
+    assert len(found) == 25
+    assert "短的" not in story.get(address).body
+    assert story.get(f"{path}?session=unknown").code == 404
+
+
+def test_one_conversation_is_downloaded_alone():
+    story = Story(answer_at(0.1, "答。"))
+    for word in ("甲", "乙"):
+        story.open()
+        story.send(f"问题{word}")
+        story.advance(0.5)
+        story.say("/stop")
+    path = history_of(story)
+    _newest, oldest = sessions_of(story.get(path).body)
+    one = story.get(f"{path}/download?session={oldest}")
+    assert "问题甲" in one.body
+    assert "问题乙" not in one.body
+    assert story.get(f"{path}/download?session=unknown").code == 404
+    whole = story.get(f"{path}/download").body
+    assert "问题甲" in whole
+    assert "问题乙" in whole
+
+
 def test_every_turn_of_a_long_history_is_on_exactly_one_page():
     story = Story(answer_at(0.1, "答。"))
     for n in range(15):
@@ -54,10 +123,14 @@ def test_every_turn_of_a_long_history_is_on_exactly_one_page():
             story.send(f"问题-{n}-{m}-完")
             story.advance(0.3)
     path = history_of(story)
-    pages = [story.get(f"{path}?page={number}").body for number in (1, 2, 3)]
-    turns = [re.findall(r"问题-\d+-\d+-完", page) for page in pages]
-    assert [len(page) for page in turns] == [20, 20, 5]
-    assert len({turn for page in turns for turn in page}) == 45
+    turns = []
+    for session in sessions_of(story.get(path).body):
+        for number in (1, 2):
+            page = story.get(f"{path}?session={session}&page={number}").body
+            pages = int(re.search(r"<span>\d / (\d)</span>|$", page)[1] or 1)
+            if number <= pages:
+                turns += re.findall(r"<p>(问题-\d+-\d+-完)", page)
+    assert len(turns) == len(set(turns)) == 45
     assert story.get(f"{path}?page=99").code == story.get(f"{path}?page=x").code == 200
 
 

@@ -8,8 +8,9 @@ import re
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
+from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.values import User
+from wxgptd.domain.model.values import CloseReason, User
 from wxgptd.eventlog import codec
 from wxgptd.eventlog.reader import LogDamaged
 
@@ -55,6 +56,74 @@ def test_startup_continues_from_a_snapshot():
     ask(story, "还在吗？")
     assert story.model.messages()[-1] == ("user", "还在吗？")
     assert len(story.model.messages()) == 5, "the context came from the snapshot"
+
+
+def deleted(story: Story) -> None:
+    """Delete the user's session."""
+    story.say("/stop")
+    story.advance(30)
+    state = story.service.state.journal.state(ALICE)
+    now = story.service.state.snapshotter._event_clock.now()
+    command = c.DeleteSession(at=now, session=state.past.last().id)
+    assert story.service.state.journal.record(ALICE, command).events
+
+
+def test_what_was_said_in_a_deleted_session_is_removed_within_a_day():
+    story = story_with(snapshot_every=1_000_000)
+    ask(story)
+    deleted(story)
+    pending = story.service.state.snapshotter._deletions
+    story.advance(11.5 * 3_600, step=60)
+    assert story.store.snapshots == 0
+    assert len(pending.pending) == 1
+    story.advance(3_600, step=60)
+    assert story.store.snapshots == 1
+    assert not pending.pending
+    story.advance(30 * 3_600, step=60)
+    assert story.store.snapshots == 1, "there is nothing left to remove"
+
+
+def test_any_earlier_snapshot_removes_it_too():
+    story = story_with(snapshot_every=1_000_000)
+    ask(story)
+    deleted(story)
+    story.service.state.snapshotter.vacuum()
+    story.advance(1)
+    assert not story.service.state.snapshotter._deletions.pending
+
+
+def test_a_removal_that_failed_or_was_interrupted_is_still_to_be_done():
+    story = story_with(snapshot_every=1_000_000)
+    ask(story)
+    deleted(story)
+    story.store.refuses_snapshots = OSError(errno.EIO, "Input/output error")
+    failed = []
+    story.service.state.snapshotter.vacuum().addErrback(failed.append)
+    story.advance(1)
+    assert failed
+    assert len(story.service.state.snapshotter._deletions.pending) == 1
+    story.restart()
+    (pending,) = story.service.state.snapshotter._deletions.pending
+    located = story.service.state.snapshotter._deletions.located([pending])
+    assert [user for user, _, _ in located] == [ALICE]
+    story.store.refuses_snapshots = None
+    story.advance(13 * 3_600, step=60)
+    assert not story.service.state.snapshotter._deletions.pending
+    story.restart()
+    assert not story.service.state.snapshotter._deletions.pending
+
+
+def test_nothing_is_left_to_remove_of_a_user_who_was_erased():
+    story = story_with(snapshot_every=1_000_000)
+    ask(story)
+    deleted(story)
+    story.service.state.erasing.erase(ALICE, CloseReason.CLEARED)
+    story.advance(1)
+    deletions = story.service.state.snapshotter._deletions
+    assert deletions.located(deletions.pending) == []
+    story.service.state.snapshotter.vacuum()
+    story.advance(1)
+    assert not deletions.pending
 
 
 def test_a_snapshot_is_never_ahead_of_the_log():

@@ -292,14 +292,16 @@ class Story:
         return self._request("POST", path, typed, urlencode(form).encode())
 
     def post_json(self, path: str, value: Any, **headers: str) -> Any:
-        """POST JSON like a page's script, and return the response, with its JSON in `.value`."""
+        """POST JSON like a page's script; return the response, with its JSON, if any, as `.value`."""
         typed = {
             "content_type": "application/json",
             "origin": self.config.server.public_url,
             **headers,
         }
         response = self._request("POST", path, typed, json.dumps(value).encode())
-        response.value = json.loads(response.body) if response.body else None
+        response.value = None
+        if response.headers.getRawHeaders("content-type", [""])[0].startswith("application/json"):
+            response.value = json.loads(response.body)
         return response
 
     def _request(

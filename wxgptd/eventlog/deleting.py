@@ -1,13 +1,14 @@
 """Remove what was said in deleted sessions from a log's segments.
 
 An event keeps its place and its size; only its encrypted part is overwritten. A segment is replaced
-as a whole, so a crash leaves either the old one or the new one.
+as a whole, so a crash leaves either the old one or the new one. What crashes and damage left beside
+the segments may have the words as well, and is deleted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ SAID_IN = frozenset(
 
 _ASKED = codec.TAGS[e.QuestionAsked]
 _SUFFIX = ".new"
+_ASIDE = (f"*.wxlog{_SUFFIX}", "*.wxlog.*.broken", "*.wxsnap.damaged")
 
 
 class Deleted(NamedTuple):
@@ -55,8 +57,8 @@ def remove(directory: Path, deleted: Sequence[Deleted], disk: Disk = DISK) -> in
         OSError: a segment could not be replaced.
         LogDamaged: a segment is damaged, so what it contains is unknown.
     """
-    for unfinished in directory.glob(f"*.wxlog{_SUFFIX}"):
-        unfinished.unlink(missing_ok=True)
+    for aside in chain.from_iterable(map(directory.glob, _ASIDE)):
+        aside.unlink(missing_ok=True)
     words = _Words(deleted)
     rewritten = 0
     for path in _candidates(directory, min(session.opened_at for session in deleted)):
