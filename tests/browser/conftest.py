@@ -50,7 +50,8 @@ class Theatre:
         # The first attempt gets the link at once, as the last one would, so tests need not wait.
         window = 'deliberate_timeouts_per_5min = 0\nreply_margin = "4s"'
         self.stage.configure(
-            self.model.base_url, extra=f"show_reasoning = true\n[window]\n{window}\n"
+            self.model.base_url,
+            extra=f'show_reasoning = true\nmodels = ["demo", "demo-pro"]\n[window]\n{window}\n',
         )
         self.stage.start_daemon()
         self.origin = f"http://127.0.0.1:{self.stage.port}/"
@@ -67,9 +68,13 @@ class Theatre:
         """Return the link to a finished answer."""
         answer, link = self.ask(question, user)
         answer.write(text).end()
-        while "aria-busy" in self.stage.get(link)[1]:  # a /stop would cut it off
-            time.sleep(0.05)
+        self.wait_until_final(link)
         return link
+
+    def wait_until_final(self, link: str) -> None:
+        """Wait for the end of an answer: a `/stop` would cut it off."""
+        while "aria-busy" in self.stage.get(link.partition("#")[0])[1]:
+            time.sleep(0.05)
 
     def history(self, user: str) -> str:
         reply = self.stage.say("/history", user)
@@ -161,3 +166,19 @@ def phone(browser, theatre):
     yield take
     for opened in phones:
         opened.close()
+
+
+def answered_link(theatre, user: str, text: str = "因为空气把蓝光散射得更多。") -> str:
+    """Return the link to a finished answer as the chat got it, with its secret."""
+    answer = theatre.model.expect(f"为什么 {user}")
+    theatre.stage.say("/chatgpt", user)
+    reply = theatre.stage.say(f"为什么 {user}", user)
+    answer.write(text).end()
+    link = re.search(r"http://\S+/a/[\w-]{22}#[\w-]{22}", reply).group()
+    theatre.wait_until_final(link)
+    return link
+
+
+def ask(page, question: str) -> None:
+    page.page.locator("#ask textarea").fill(question)
+    page.page.locator("#send").click()

@@ -7,25 +7,11 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import SMALL
+from tests.browser.conftest import SMALL, answered_link, ask
 from wxgptd.domain.replies.texts import Texts
 
 TEXTS = Texts()
 NARROW = {"width": 320, "height": 640}
-
-
-def answered_link(theatre, user: str, text: str = "因为空气把蓝光散射得更多。") -> str:
-    """Return the link to a finished answer as the chat got it, with its secret."""
-    answer = theatre.model.expect(f"为什么 {user}")
-    theatre.stage.say("/chatgpt", user)
-    reply = theatre.stage.say(f"为什么 {user}", user)
-    answer.write(text).end()
-    return re.search(r"http://\S+/a/[\w-]{22}#[\w-]{22}", reply).group()
-
-
-def ask(page, question: str) -> None:
-    page.page.locator("#ask textarea").fill(question)
-    page.page.locator("#send").click()
 
 
 def times_asked(theatre, question: str) -> int:

@@ -45,7 +45,9 @@ def test_a_search_marks_its_matches(theatre, phone):
 def test_code_in_the_history_can_be_copied(theatre, phone):
     page = phone(permissions=["clipboard-read", "clipboard-write"])
     page.open(talk(theatre, "history-copy"))
-    page.page.get_by_role("button", name="复制").first.click()
+    dialogue = page.page.locator(".dialogue", has=page.page.locator(".code"))
+    dialogue.locator("summary").first.click()
+    page.page.locator(".code .copy").first.click()
     page.see("已复制")
     assert "class LRUCache" in page.page.evaluate("navigator.clipboard.readText()")
 
@@ -54,7 +56,7 @@ def test_the_history_is_downloaded_as_a_file(theatre, phone):
     page = phone(accept_downloads=True)
     page.open(talk(theatre, "download"))
     with page.page.expect_download() as started:
-        page.page.get_by_role("link", name="下载").click()
+        page.page.get_by_role("link", name="下载（Markdown）").click()
     download = started.value
     assert download.suggested_filename == "history.md"
     text = download.path().read_text("utf-8")
