@@ -251,6 +251,7 @@ class Pages:
     ask: bool = True
     ask_for: Duration = Duration(86_400.0)
     show_model: bool = False
+    titles: bool = False
 
 
 @attrs.frozen(kw_only=True)

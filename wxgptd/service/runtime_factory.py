@@ -92,6 +92,7 @@ class RuntimeFactory:
             asks_on_pages=config.pages.ask,
             ask_for_s=config.pages.ask_for,
             shows_model=config.pages.show_model,
+            titles=config.pages.titles,
             site=_site(config.site),
             words=config.commands.words,
         )

@@ -108,7 +108,7 @@ def count(
         session, event = record.session, record.event
         if isinstance(event, e.SessionOpened):
             assistants[event.session] = event.assistant
-        counted = e.AnswerCompleted | e.AnswerFailed | e.MessagesUnanswered
+        counted = e.AnswerCompleted | e.AnswerFailed | e.SessionTitled | e.MessagesUnanswered
         if not isinstance(event, counted):
             continue
         if not (since or 0.0) <= event.at < (until or float("inf")):
@@ -126,12 +126,12 @@ def count(
             "model": "?",
         }
         names["assistant"] = event.usage.assistant or own
-        if isinstance(event, e.AnswerCompleted):
+        if isinstance(event, e.AnswerCompleted | e.SessionTitled):
             names["model"] = event.model
         row = rows.setdefault(names[by], Row())
         if isinstance(event, e.AnswerFailed):
             row.failures += 1
-        else:
+        elif isinstance(event, e.AnswerCompleted):
             row.answers += 1
         row.prompt_tokens += event.usage.prompt_tokens
         row.completion_tokens += event.usage.completion_tokens

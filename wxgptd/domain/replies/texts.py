@@ -194,6 +194,9 @@ class Texts:
     site_about: str = "在微信里关注公众号，就可以和 AI 对话。内容由 AI 生成。"
     site_qr_code: str = "公众号二维码，用微信扫一扫"
     page_ai_notice: str = "内容由 AI 生成，请自行核实"
+    title_request: str = (
+        "给上面的对话起一个标题，不超过十五个字，用对话的语言。只写标题，不要引号和句号。"
+    )
     history_title: str = "历史对话"
     history_empty: str = "还没有对话。"
     history_open: str = "进行中"

@@ -59,6 +59,7 @@
   let key = null;
   function choose(on) {
     choosing.hidden = !on;
+    document.documentElement.classList.toggle("picking", on);
     button.setAttribute("aria-expanded", String(on));
     document.querySelectorAll(".pick").forEach(function (pick) { pick.parentNode.removeChild(pick); });
     if (!on) return;

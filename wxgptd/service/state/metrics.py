@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.reply_window import LAST_NUMBER
 from wxgptd.domain.model.state import UserState
-from wxgptd.domain.model.values import AccountName, User
+from wxgptd.domain.model.values import AccountName, AnswerUsage, User
 from wxgptd.ports.wechat import Forward, Ignore, Present, Say, Silence
 from wxgptd.service.state.projections import Projection
 
@@ -170,7 +170,9 @@ class EventCounts(Projection):
             "model_answer_seconds", "Time to the end of a completed answer.", MODEL_BOUNDS_S,
             "assistant",
         )  # fmt: skip
-        self._tokens = counter("tokens", "Tokens of completed answers.", "assistant", "kind")
+        self._tokens = counter(
+            "tokens", "Tokens of completed answers and of titles.", "assistant", "kind"
+        )
         self._cost = counter("cost", "Cost, in the currency of the configured prices.", "assistant")
         self._pages = counter("pages_opened", "Answer pages opened.", "account")
         self._pushes = counter("pushes", "Customer-service messages, by result.", "account", "code")
@@ -180,6 +182,7 @@ class EventCounts(Projection):
             e.QuestionAsked: self._question_asked,
             e.SessionOpened: self._session_opened,
             e.AnswerCompleted: self._answer_completed,
+            e.SessionTitled: self._session_titled,
             e.AnswerFailed: self._answer_failed,
             e.AnswerRestarted: self._answer_restarted,
             e.PageOpened: self._page_opened,
@@ -237,6 +240,17 @@ class EventCounts(Projection):
         self._answers[name, event.reason].inc()
         self._cost[name,].inc(event.usage.cost)
 
+    def _session_titled(
+        self, _account: AccountName, event: e.SessionTitled, _state: UserState
+    ) -> None:
+        self._charge(event.usage)
+
+    def _charge(self, usage: AnswerUsage) -> None:
+        name = usage.assistant
+        self._tokens[name, "prompt"].inc(usage.prompt_tokens)
+        self._tokens[name, "completion"].inc(usage.completion_tokens)
+        self._cost[name,].inc(usage.cost)
+
     def _answer_completed(
         self, _account: AccountName, event: e.AnswerCompleted, _state: UserState
     ) -> None:
@@ -244,6 +258,4 @@ class EventCounts(Projection):
         self._answers[name, "completed"].inc()
         self._first_token[name,].observe(event.first_text_s)
         self._model[name,].observe(event.took_s)
-        self._tokens[name, "prompt"].inc(event.usage.prompt_tokens)
-        self._tokens[name, "completion"].inc(event.usage.completion_tokens)
-        self._cost[name,].inc(event.usage.cost)
+        self._charge(event.usage)

@@ -184,7 +184,7 @@ class ModelCalibration(Projection):
 
 
 class Spending(Projection):
-    """What today's answers have cost, and which assistants have used up their budget.
+    """What today's answers and titles have cost, and which assistants have used up their budget.
 
     Such an assistant still accepts questions if it has a fallback with budget left.
     """
@@ -201,7 +201,8 @@ class Spending(Projection):
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Add the cost of an answer, even if it was interrupted."""
-        if not isinstance(event, e.AnswerCompleted | e.AnswerFailed) or not event.usage.cost:
+        paid = e.AnswerCompleted | e.AnswerFailed | e.SessionTitled
+        if not isinstance(event, paid) or not event.usage.cost:
             return
         if event.at >= self._today():
             self._costs[event.usage.assistant] += event.usage.cost
@@ -210,7 +211,8 @@ class Spending(Projection):
     @property
     def replays(self) -> Mapping[type[e.Event], float]:
         """The answers that may be from today."""
-        return {e.AnswerCompleted: LONGEST_DAY_S, e.AnswerFailed: LONGEST_DAY_S}
+        paid = e.AnswerCompleted, e.AnswerFailed, e.SessionTitled
+        return dict.fromkeys(paid, LONGEST_DAY_S)
 
     def replay(self, user: User, event: e.Event) -> None:
         """Add the cost of an answer."""

@@ -129,6 +129,7 @@ class Settings:
     asks_on_pages: bool
     ask_for_s: float
     shows_model: bool
+    titles: bool
     site: Site
     words: Mapping[str, Sequence[str]]
     commands: Mapping[str, AssistantName] = field(init=False)

@@ -62,6 +62,7 @@ class Service:
             OnErasure(self.conversation.pages.forget_all),
             OnErasure(self.conversation.tokens.forget),
             self.answers.answer_runner,
+            self.answers.titling,
         ):
             self.state.journal.subscribe(effect)
         instance = links.instance_name(environment.link_key)
@@ -161,6 +162,7 @@ class Service:
         self.operations.sweeper.stop()
         self.conversation.conversations.end()
         self.answers.answer_runner.end()
+        self.answers.titling.end()
         self.answers.pushing.end()
 
     async def settled(self) -> None:

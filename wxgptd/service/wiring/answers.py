@@ -18,6 +18,7 @@ from wxgptd.service.answers.pushing import Pushing
 from wxgptd.service.answers.recovery import Recovery
 from wxgptd.service.answers.room import PICTURE_BYTES, Room
 from wxgptd.service.answers.slots import Slots
+from wxgptd.service.answers.titling import Approval, Titling
 from wxgptd.service.answers.typing_indicator import TypingIndicator
 from wxgptd.service.wiring.base import Base
 from wxgptd.service.wiring.state import State
@@ -32,6 +33,7 @@ class Answers:
     moderation: Moderation
     pushing: Pushing
     answer_runner: AnswerRunner
+    titling: Titling
     recovery: Recovery
 
 
@@ -47,17 +49,21 @@ def build(config: cfg.Config, base: Base, state: State) -> Answers:
     pacing = Pacing(
         settings, journal, base.links, event_clock, state.calibrated.pace, state.timeouts.may_spend
     )
+    context_window = ContextWindow(state.calibrated.calibration, pacing)
     router = ModelRouter(
         journal,
         Candidates(settings, state.spending),
         Prompting(
             settings, event_clock, Room(PICTURE_BYTES, partial(base.fullness.note, "pictures"))
         ),
-        ContextWindow(state.calibrated.calibration, pacing),
+        context_window,
         moderation,
         event_clock,
+    )
+    titling = Titling(
+        journal, settings, slots, context_window, Approval(state.spending, moderation), event_clock
     )
     pushing = Pushing(settings=settings, journal=journal, links=base.links, event_clock=event_clock)
     answer_runner = AnswerRunner(journal, flights, slots, router, pushing, event_clock)
     recovery = Recovery(settings, journal, flights, event_clock)
-    return Answers(flights, slots, moderation, pushing, answer_runner, recovery)
+    return Answers(flights, slots, moderation, pushing, answer_runner, titling, recovery)
