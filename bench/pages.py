@@ -1,12 +1,16 @@
 """Readers of answers in progress: the daemon's CPU, and how late a chunk reaches a page.
 
     python bench/pages.py [--readers 500] [--answers 50] [--seconds 20] [--gap 0.05]
+    python bench/pages.py --askers 500 [--within 10]
 
 A model writes `answers` answers at once, a chunk every `gap` seconds. The `readers` are spread evenly over
 them and receive server-sent events. Each chunk contains the time it was sent, so a reader knows
 how late it is. Updates go out every 0.05 to 3 s, depending on the load: half of that is the delay on
 average. For comparison, a bare twisted.web resource broadcasts the same bytes at the same times to
 the same number of readers: it renders nothing, reads from no model and keeps no log.
+
+With `--askers`, so many users open the page of an answer with a link from the chat, each claims the
+right to write, asks a question there within so many seconds, and reads the answer as it is written.
 """
 
 from __future__ import annotations
@@ -65,6 +69,10 @@ def cpu_s(pid: int) -> float:
     """Return the CPU time that a process has used so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+ASKED_CHUNKS, ASKED_GAP_S = 8, 0.25
+"""The answers to questions on pages: a chunk each quarter of a second, for two seconds."""
 
 
 class Model:
@@ -169,6 +177,105 @@ async def measure_daemon(
     )
 
 
+async def post(
+    port: int, path: str, body: dict[str, str], headers: dict[str, str]
+) -> tuple[int, str, dict[str, str]]:
+    """Send a page's POST; return the status, the cookie that it sets, and the JSON."""
+    data = json.dumps(body).encode()
+    sent = {
+        "Host": f"127.0.0.1:{port}",
+        "Origin": f"http://127.0.0.1:{port}",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(data)),
+        "Connection": "close",
+        **headers,
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + data)
+    response = (await reader.read()).decode()
+    writer.close()
+    head, _, rest = response.partition("\r\n\r\n")
+    cookie = re.search(r"set-cookie: ([^;]+)", head, re.IGNORECASE)
+    return int(head.split()[1]), cookie[1] if cookie else "", json.loads(rest)
+
+
+class Asker:
+    """A user with a link in the chat, who asks on its page."""
+
+    def __init__(self, port: int, number: int) -> None:
+        self._port = port
+        self._number = number
+        self._path = ""
+        self._headers: dict[str, str] = {}
+        self.claimed_s = self.asked_s = self.ended_s = 0.0
+        self.late: list[float] = []
+
+    async def prepare(self) -> None:
+        """Get a link, and the right to write."""
+        user = f"asker{self._number}"
+        await say(self._port, user, 2 * self._number, "/chatgpt")
+        reply = await say(self._port, user, 2 * self._number + 1, "问题")
+        self._path, secret = re.search(r"(/a/[\w-]{22})#([\w-]{22})", reply).groups()
+        began = time.monotonic()
+        status, cookie, answer = await post(
+            self._port, f"{self._path}/claim", {"secret": secret, "nonce": user}, {}
+        )
+        assert status == 200, answer
+        self.claimed_s = time.monotonic() - began
+        self._headers = {"Cookie": cookie, "X-Form-Token": answer["form"]}
+
+    async def ask(self, after_s: float) -> None:
+        """Ask, and read the answer to its end."""
+        await asyncio.sleep(after_s)
+        began = time.monotonic()
+        headers = {**self._headers, "Idempotency-Key": f"key-of-{self._number:06}"}
+        status, _, answer = await post(
+            self._port, f"{self._path}/ask", {"question": "那海呢？"}, headers
+        )
+        assert status == 200, answer
+        self.asked_s = time.monotonic() - began
+        frames: Frames = []
+        await read(self._port, f"{answer['page']}/events", self.late, frames, r"@([\d.]+)@")
+        assert b'"final":true' in frames[-1][1], "the answer was not read to its end"
+        self.ended_s = time.monotonic() - began
+
+
+async def measure_askers(count: int, within_s: float) -> tuple[float, list[Asker]]:
+    """Return the daemon's CPU time while `count` users ask, and the users."""
+    model = Model(ASKED_CHUNKS, ASKED_GAP_S)
+    model.begin.set()
+    model_port = support.free_port()
+    server = await asyncio.start_server(model.serve, "127.0.0.1", model_port, backlog=1_000)
+    with support.Daemon(f"http://127.0.0.1:{model_port}/v1", WINDOW) as daemon:
+        askers = [Asker(daemon.port, number) for number in range(count)]
+        for begin in range(0, count, 25):
+            await asyncio.gather(*[asker.prepare() for asker in askers[begin : begin + 25]])
+        await asyncio.sleep(3.0)
+        before = cpu_s(daemon.pid)
+        await asyncio.gather(
+            *[asker.ask(within_s * number / count) for number, asker in enumerate(askers)]
+        )
+        used = cpu_s(daemon.pid) - before
+    server.close()
+    return used, askers
+
+
+def shown_askers(used: float, askers: list[Asker]) -> None:
+    """Print what the users of `measure_askers` saw."""
+    late = [delay_s for asker in askers for delay_s in asker.late]
+    rows = {
+        "right to write, claimed in": [asker.claimed_s for asker in askers],
+        "question, durable after": [asker.asked_s for asker in askers],
+        "words, late by": late,
+        "answer, read to its end after": [asker.ended_s for asker in askers],
+    }
+    print(f"{len(askers)} askers, all answered; {used / len(askers) * 1e3:.1f} ms of CPU each")
+    for name, times in rows.items():
+        p99 = statistics.quantiles(times, n=100)[98]
+        print(f"{name:30} p50 {statistics.median(times) * 1e3:7.1f} ms   p99 {p99 * 1e3:7.1f} ms")
+
+
 async def measure_bare(
     arguments: argparse.Namespace, topics: list[Frames], directory: Path
 ) -> tuple[float, list[float]]:
@@ -214,8 +321,13 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--gap", type=float, default=0.05, help="seconds from chunk to chunk")
+    parser.add_argument("--askers", type=int, default=0)
+    parser.add_argument("--within", type=float, default=10.0, help="seconds in which all ask")
     arguments = parser.parse_args()
     support.raise_file_limit()
+    if arguments.askers:
+        shown_askers(*asyncio.run(measure_askers(arguments.askers, arguments.within)))
+        return
     used, late, topics = asyncio.run(measure_daemon(arguments))
     with tempfile.TemporaryDirectory() as directory:
         bare_used, bare_late = asyncio.run(measure_bare(arguments, topics, Path(directory)))

@@ -6,6 +6,7 @@ Each begins and ends at a whole line. `make pictures` writes docs/page-*.png; it
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import tempfile
 import time
@@ -75,6 +76,48 @@ def top_of(page: Page, selector: str) -> float:
     return box["y"] - 8
 
 
+def link_in(reply: str) -> str:
+    """Return the link in a reply, with its secret."""
+    match = re.search(r"http://\S+/[ah]/[\w-]{22}#[\w-]{22}", reply)
+    assert match is not None, reply
+    return match.group()
+
+
+def asked_on(theatre: Theatre, browser: Browser) -> Page:
+    """Return the page of an answer on which its user is asking on."""
+    theatre.answered("因为**瑞利散射**：波长短的蓝光散射得最厉害。", "asks", "天为什么是蓝的？")
+    page = phone(browser, link_in(theatre.stage.say("/history", "asks")))
+    page.locator("#ask").wait_for()
+    answer = theatre.model.expect("那海为什么也是蓝的？")
+    page.locator("#ask textarea").fill("那海为什么也是蓝的？")
+    page.locator("#send").click()
+    page.wait_for_url("**/a/*")
+    answer.write(
+        "有两个原因：\n\n1. **海水吸收红光**：光走过几米水，红色就几乎没有了，剩下的偏蓝；\n"
+        "2. **海面反射天空**：晴天的海更蓝，阴天的海发灰。\n\n所以"
+    )
+    page.get_by_text("阴天的海发灰").wait_for()
+    time.sleep(WRITTEN_S)
+    return page
+
+
+def shared(theatre: Theatre, browser: Browser) -> Page:
+    """Return the page on which a link to shared turns has just been made."""
+    theatre.answered("两杯水、一撮盐、三个鸡蛋，小火蒸**八分钟**。", "shares", "蒸蛋怎么蒸才嫩？")
+    page = phone(browser, link_in(theatre.stage.say("/history", "shares")))
+    page.locator("#ask").wait_for()
+    theatre.model.expect("要盖盖子吗？").write("要，留一条缝，水汽不会滴成坑。").end()
+    page.locator("#ask textarea").fill("要盖盖子吗？")
+    page.locator("#send").click()
+    page.wait_for_url("**/a/*")
+    page.get_by_text("留一条缝").wait_for()
+    page.locator("#share").click()
+    page.locator("#make-share").click()
+    page.locator("#shares li a").wait_for()
+    page.evaluate("scrollTo(0, 0)")
+    return page
+
+
 def main() -> None:
     """Write all four."""
     with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
@@ -82,25 +125,23 @@ def main() -> None:
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
         theatre = Theatre(Path(directory))
-        answer, link = theatre.ask("用 Python 写一个 LRU 缓存，并比较各种做法的复杂度", "writing")
-        answer.write(RICH[:500])
-        page = phone(browser, link)
-        page.get_by_text("return self._items[key]").wait_for()
-        time.sleep(WRITTEN_S)  # until the page has shown all of it
-        take(page, "writing")
-        answer.write(RICH[500:]).end()
+        take(asked_on(theatre, browser), "asking")
         link = theatre.answered(RICH, "done", "用 Python 写一个 LRU 缓存，并比较各种做法的复杂度")
-        for name, scheme in (("done", "light"), ("dark", "dark")):
-            page = phone(browser, link, scheme)
-            take(page, name, top_of(page, "#answer h3, #answer h2 >> nth=1"))
+        page = phone(browser, link, "dark")
+        take(page, "dark", top_of(page, "#answer h3, #answer h2 >> nth=1"))
         for question, text in (
             ("天为什么是蓝的？", "因为**瑞利散射**：波长短的蓝光散射得最厉害。"),
-            ("写一个 LRU 缓存", RICH),
+            ("写一个 LRU 缓存，比较各种做法", RICH),
+            ("帮我把这封邮件改得客气一点", "好的，改好了。"),
+            ("周末去哪里玩？", "可以去**湿地公园**，上午人少，鸟也多。"),
         ):
             theatre.answered(text, "history", question)
-        theatre.stage.say("/stop", "history")
-        theatre.answered("晚安，做个好梦。", "history", "睡了")
-        take(phone(browser, theatre.history("history")), "history")
+            theatre.stage.say("/stop", "history")
+        page = phone(browser, link_in(theatre.stage.say("/history", "history")))
+        page.locator("summary").first.click()
+        page.locator(".delete-dialogue").first.wait_for()
+        take(page, "history")
+        take(shared(theatre, browser), "sharing")
         browser.close()
         theatre.end()
 

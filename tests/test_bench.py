@@ -29,6 +29,7 @@ BENCH = Path(__file__).parent.parent / "bench"
         ("soak.py", ["--minutes", "0.05", "--every", "1", "--rate", "5", "--users", "5"]),
         ("log.py", ["--appends", "640", "--rounds", "1"]),
         ("pages.py", ["--readers", "6", "--answers", "2", "--seconds", "1"]),
+        ("pages.py", ["--askers", "6", "--within", "1"]),
         ("stream.py", ["--answers", "5", "--chunks", "5", "--rounds", "1"]),
     ],
 )

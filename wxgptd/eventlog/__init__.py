@@ -34,6 +34,9 @@ log and from every copy of it.
 ``reference:previous:tag:version`` as associated data. It decrypts only in its own event:
 ciphertext moved from another event does not decrypt. The rest of an event is not authenticated.
 
+If a ``sealed`` consists of hyphens only, what was said has been removed: its session was deleted
+(`deleting`), or the event was moved after its key had been lost.
+
 **Earlier formats** (`formats`). In format 2, ``carried`` has no session, and ``sealed`` has no
 associated data. Such segments are not rewritten; the next start seals an open one and begins a
 new segment. In format 1, events are ``[tag, version, at, account, openid, previous, fields]`` in
