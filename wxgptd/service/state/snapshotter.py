@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
@@ -49,6 +50,13 @@ def keeping_period_s(keep_s: float) -> float:
     return max(DAY_S, keep_s / 30) if keep_s else 0.0
 
 
+class Work(NamedTuple):
+    """How to write files without blocking, and what to call if the log turns out to be damaged."""
+
+    in_thread: InThread
+    on_damage: Callable[[WxgptError], None]
+
+
 class Snapshotter:
     """Takes snapshots, and deletes log data that is past retention."""
 
@@ -59,16 +67,15 @@ class Snapshotter:
         store: EventStore,
         deletions: Deletions,
         retention: Retention,
-        in_thread: InThread,
-        on_damage: Callable[[WxgptError], None],
+        work: Work,
         event_clock: EventClock,
     ) -> None:
-        self._on_damage = on_damage
+        self._on_damage = work.on_damage
         self._journal = journal
         self._store = store
         self._deletions = deletions
         self.retention = retention
-        self._in_thread = in_thread
+        self._in_thread = work.in_thread
         self._event_clock = event_clock
         self._lock = DeferredLock()
         self._snapshot_seq = 0

@@ -15,7 +15,7 @@ from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.lag import LagMonitor
 from wxgptd.service.state.projections import ModelCalibration, OpenSessions, Spending
 from wxgptd.service.state.recently_erased import RecentlyErased
-from wxgptd.service.state.snapshotter import Snapshotter
+from wxgptd.service.state.snapshotter import Snapshotter, Work
 from wxgptd.service.state.timeouts import DeliberateTimeouts
 from wxgptd.service.state.unanswered import Unanswered
 from wxgptd.service.wiring.base import Base
@@ -65,8 +65,7 @@ def build(config: cfg.Config, base: Base) -> State:
         store=store,
         deletions=deletions,
         retention=runtime_factory.retention(config),
-        in_thread=environment.threads.storage,
-        on_damage=environment.on_damage,
+        work=Work(environment.threads.storage, environment.on_damage),
         event_clock=event_clock,
     )
     recently_erased = RecentlyErased()
