@@ -1,7 +1,7 @@
 """Sharing turns. Implements `wxgptd.ports.page_sharing.PageSharing`.
 
-A link to shared turns is derived from a delivery key of its own, as any other link is. It shows each
-turn for as long as that turn's own link would work.
+A link to shared turns is derived from a delivery key of its own, as any other link is. It shows
+each turn for as long as that turn's own link would work.
 """
 
 from __future__ import annotations
