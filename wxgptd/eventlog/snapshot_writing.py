@@ -50,7 +50,7 @@ def row_of_state(key: UserKey, state: UserState, links_since: float, links_until
         + (state.live is not None)
         + (state.push is not None)
         + _may_have_to_be_pushed(state),
-        last_at=state.heard_at,
+        last_at=state.active_at,
         marked=state.is_marked,
         oldest_at=state.past[0].closed_at if state.past else 0.0,
         packed=packed(

@@ -94,15 +94,19 @@ class UserState(NamedTuple):
         """When the user last wrote or tapped in the chat."""
         return max(self.spoke_at, self.tapped_at)
 
+    @property
+    def active_at(self) -> float:
+        """When the user was last active, in the chat or on a page."""
+        return max(self.heard_at, self.writing.seen_at)
+
     def may_write(self, cookie: bytes, at: float, ask_for_s: float) -> bool:
         """Return whether the browser with that cookie may write on the user's pages at `at`.
 
         It may until `ask_for_s` seconds have passed since the last sign of life.
         """
-        seen_at = max(self.heard_at, self.writing.seen_at)
         return (
             cookie in self.writing.cookies
-            and at - seen_at < ask_for_s
+            and at - self.active_at < ask_for_s
             and self.standing_at(at) is not Standing.BLOCKED
         )
 

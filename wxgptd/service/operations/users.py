@@ -63,7 +63,7 @@ class Users:
                     user=user.openid,
                     standing=state.standing_at(now),
                     until=state.standing_until or None,
-                    last_at=state.heard_at or None,
+                    last_at=state.active_at or None,
                     questions_today=len(today),
                     tokens_today=limits.tokens_of(today),
                 )
@@ -81,7 +81,7 @@ class Users:
             if is_follower(user)
             and standing in ("", (state := self._journal.state(user)).standing_at(now))
         ]
-        return nlargest(limit, found, key=lambda entry: entry[1].heard_at)
+        return nlargest(limit, found, key=lambda entry: entry[1].active_at)
 
     def knows(self, account: str, openid: str) -> bool:
         """Return whether anything is known about a user."""
