@@ -87,7 +87,7 @@ def asked_on(theatre: Theatre, browser: Browser) -> Page:
     """Return the page of an answer on which its user is asking on."""
     theatre.answered("因为**瑞利散射**：波长短的蓝光散射得最厉害。", "asks", "天为什么是蓝的？")
     page = phone(browser, link_in(theatre.stage.say("/history", "asks")))
-    page.locator("#ask").wait_for()
+    page.locator("#ask textarea").wait_for()
     answer = theatre.model.expect("那海为什么也是蓝的？")
     page.locator("#ask textarea").fill("那海为什么也是蓝的？")
     page.locator("#send").click()
@@ -105,7 +105,7 @@ def shared(theatre: Theatre, browser: Browser) -> Page:
     """Return the page on which a link to shared turns has just been made."""
     theatre.answered("两杯水、一撮盐、三个鸡蛋，小火蒸**八分钟**。", "shares", "蒸蛋怎么蒸才嫩？")
     page = phone(browser, link_in(theatre.stage.say("/history", "shares")))
-    page.locator("#ask").wait_for()
+    page.locator("#ask textarea").wait_for()
     theatre.model.expect("要盖盖子吗？").write("要，留一条缝，水汽不会滴成坑。").end()
     page.locator("#ask textarea").fill("要盖盖子吗？")
     page.locator("#send").click()

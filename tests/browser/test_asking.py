@@ -22,7 +22,7 @@ def test_a_reader_asks_on_and_sees_the_answer_grow(theatre, phone):
     link = answered_link(theatre, "asks")
     page = phone(device_scale_factor=2)
     page.open(link)
-    expect(page.page.locator("#ask")).to_be_visible()
+    expect(page.page.locator("#ask textarea")).to_be_visible()
     assert "#" not in page.page.url, "the secret stays in the address"
     page.look("asking-before", full=False)
     answer = theatre.model.expect("那海呢？")
@@ -47,7 +47,7 @@ def test_asking_fits_a_narrow_phone_with_large_text(theatre, phone, scheme):
     link = answered_link(theatre, f"narrow-{scheme}", "一句话。" * 60)
     page = phone(viewport=NARROW, color_scheme=scheme)
     page.open(link)
-    expect(page.page.locator("#ask")).to_be_visible()
+    expect(page.page.locator("#ask textarea")).to_be_visible()
     page.page.evaluate("document.documentElement.style.fontSize = '160%'")
     page.page.evaluate("document.body.style.fontSize = '27px'")
     page.page.locator("#ask textarea").fill("一个很长的问题，" * 12)
@@ -63,7 +63,7 @@ def test_the_conversation_is_still_there_after_a_reload(theatre, phone):
     page.see("又一个回答。")
     page.page.reload()
     expect(page.page.locator(".turn")).to_have_count(2)
-    expect(page.page.locator("#ask")).to_be_visible()
+    expect(page.page.locator("#ask textarea")).to_be_visible()
     theatre.model.expect("第三次").write("第三个回答。").end()
     ask(page, "第三次")
     page.see("第三个回答。")
@@ -87,7 +87,7 @@ def test_a_question_that_was_lost_on_the_way_is_sent_again_after_a_reload(theatr
     page = phone()
     page.excuse("ERR_FAILED|ERR_ABORTED|Failed to load resource")
     page.open(link)
-    expect(page.page.locator("#ask")).to_be_visible()
+    expect(page.page.locator("#ask textarea")).to_be_visible()
     page.page.route("**/ask", lambda route: (route.fetch(), route.abort())[1])
     answer = theatre.model.expect("还在吗")
     ask(page, "还在吗")
@@ -122,7 +122,7 @@ def test_a_shared_link_can_be_read_but_not_written_on(theatre, phone):
     page.open(link)
     page.see("因为空气")
     page.see(TEXTS.page_ask_in_chat)
-    expect(page.page.locator("#ask")).to_be_hidden()
+    expect(page.page.locator("#ask textarea")).to_be_hidden()
     expect(page.page.locator("#own")).to_be_hidden()
     page.look("asking-shared", full=False)
 
@@ -132,10 +132,10 @@ def test_a_link_admits_one_device(theatre, phone):
     first, second = phone(), phone()
     second.excuse("401")
     first.open(link)
-    expect(first.page.locator("#ask")).to_be_visible()
+    expect(first.page.locator("#ask textarea")).to_be_visible()
     second.open(link)
     second.see(TEXTS.page_ask_in_chat)
-    expect(second.page.locator("#ask")).to_be_hidden()
+    expect(second.page.locator("#ask textarea")).to_be_hidden()
 
 
 def test_an_answer_is_stopped_and_asked_again(theatre, phone):
@@ -170,7 +170,7 @@ def test_clearing_ends_asking(theatre, phone):
     page = phone(viewport=SMALL)
     page.excuse("410")
     page.open(link)
-    expect(page.page.locator("#ask")).to_be_visible()
+    expect(page.page.locator("#ask textarea")).to_be_visible()
     theatre.stage.say("/clear", "clears")
     ask(page, "还能问吗")
     page.see(TEXTS.page_gone)
@@ -208,7 +208,7 @@ def test_a_claim_that_was_lost_on_the_way_is_made_again_after_a_reload(theatre, 
     page.see(TEXTS.page_not_sent)
     page.page.unroute("**/claim")
     page.page.reload()
-    expect(page.page.locator("#ask")).to_be_visible()
+    expect(page.page.locator("#ask textarea")).to_be_visible()
 
 
 def test_a_rating_belongs_to_one_answer(theatre, phone):
@@ -230,7 +230,7 @@ def test_what_was_typed_stays_when_asking_has_ended(theatre, phone):
     page = phone()
     page.excuse("410")
     page.open(link)
-    expect(page.page.locator("#ask")).to_be_visible()
+    expect(page.page.locator("#ask textarea")).to_be_visible()
     theatre.stage.say("/clear", "types")
     ask(page, "一大段已经写好的话")
     page.see(TEXTS.page_gone)

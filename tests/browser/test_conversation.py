@@ -57,7 +57,7 @@ def test_chosen_turns_are_shared_and_the_link_is_withdrawn(theatre, phone):
     page.page.get_by_role("button", name=TEXTS.page_withdraw).click()
     page.see(TEXTS.page_withdrawn)
     reader.page.reload()
-    reader.see("这个链接已失效")
+    reader.see(TEXTS.page_share_gone)
 
 
 def test_a_shared_link_lets_no_script_write(theatre, phone):
@@ -159,7 +159,7 @@ def test_a_conversation_is_copied_shared_and_deleted_from_the_history(theatre, p
     reader = phone()
     reader.excuse("404")
     reader.open(shared)
-    reader.see("这个链接已失效")
+    reader.see(TEXTS.page_share_gone)
     page.page.reload()
     page.see(TEXTS.history_empty)
 
@@ -167,7 +167,7 @@ def test_a_conversation_is_copied_shared_and_deleted_from_the_history(theatre, p
 def test_two_devices_write_on_one_page(theatre, phone):
     first = phone()
     first.open(answered_link(theatre, "two"))
-    expect(first.page.locator("#ask")).to_be_visible()
+    expect(first.page.locator("#ask textarea")).to_be_visible()
     # The second device gets a link of its own in the chat.
     second = phone()
     second.open(answered_link(theatre, "two", "第二个回答。"))
@@ -187,8 +187,8 @@ def test_without_cookies_the_page_says_how_to_go_on(theatre, phone):
     page.page.route("**/claim", drop_cookie)
     page.open(link)
     page.see("因为空气")
-    page.see(TEXTS.page_ask_in_chat)
-    expect(page.page.locator("#ask")).to_be_hidden()
+    page.see(TEXTS.page_no_cookies)
+    expect(page.page.locator("#ask textarea")).to_be_hidden()
     expect(page.page.locator("#share")).to_be_hidden()
 
 
@@ -203,7 +203,7 @@ def test_a_question_asked_offline_is_sent_when_the_network_is_back(theatre, phon
     page = phone()
     page.excuse("ERR_|Failed to load resource")
     page.open(answered_link(theatre, "offline"))
-    expect(page.page.locator("#ask")).to_be_visible()
+    expect(page.page.locator("#ask textarea")).to_be_visible()
     page.context.set_offline(True)
     ask(page, "没有网")
     page.see(TEXTS.page_not_sent)
@@ -228,7 +228,7 @@ def test_the_back_button_returns_to_the_conversation(theatre, phone):
 def test_fifty_turns_stay_usable(theatre, phone):
     page = phone()
     page.open(answered_link(theatre, "fifty"))
-    expect(page.page.locator("#ask")).to_be_visible()
+    expect(page.page.locator("#ask textarea")).to_be_visible()
     for number in range(52):
         theatre.model.expect(f"第{number}问").write(f"第{number}答。").end()
         reply = theatre.stage.say(f"第{number}问", "fifty")
@@ -263,7 +263,7 @@ def test_nothing_moves_while_an_answer_is_written(theatre, phone, reads):
     page = phone()
     page.page.add_init_script(BUDGET)
     page.open(answered_link(theatre, user))
-    expect(page.page.locator("#ask")).to_be_visible()
+    expect(page.page.locator("#ask textarea")).to_be_visible()
     answer = theatre.model.expect("写长一点")
     ask(page, "写长一点")
     pieces = [RICH[at : at + 120] for at in range(0, len(RICH), 120)]

@@ -157,7 +157,8 @@ def test_no_text_takes_long_to_render(hostile):
     began = time.process_time()
     plain(hostile)
     plain(hostile, growing=True)
-    limit_s = 5 if sys.gettrace() is None else 60  # coverage makes the parser five times slower
+    # Of CPU, on a machine that does other things too; coverage makes the parser five times slower.
+    limit_s = 15 if sys.gettrace() is None else 60
     assert time.process_time() - began < limit_s
 
 

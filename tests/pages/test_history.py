@@ -63,7 +63,7 @@ def test_a_history_is_a_list_of_folded_conversations_with_titles():
     body = story.get(history_of(story)).body
     titles = re.findall(r"<h2>(.*?)</h2>", body)
     assert titles == ["问" * 60 + "…", "第一个问题"]
-    assert "2 问" in body
+    assert "2 个问题" in body
     assert " open>" not in body
     assert body.count('name="dialogue"') == 2, "a browser opens one at a time"
 
@@ -85,7 +85,7 @@ def test_a_long_conversation_is_opened_on_a_page_of_its_own():
     _short, long = sessions_of(body)
     address = f"{path}?session={long}"
     assert address in body
-    assert "打开这个对话（25 问）" in body
+    assert "打开这个对话（25 个问题）" in body
     found = {
         turn
         for n in (1, 2, 3)

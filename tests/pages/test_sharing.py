@@ -6,8 +6,13 @@ import re
 
 import pytest
 
+from tests.support.builders import ALICE
 from tests.support.model_server import answer_at
 from tests.support.pages import ANSWER, Browser, events, link_in, staged, story_with_link
+from tests.support.story import Story, configuration
+from wxgpt.wechat import messages
+from wxgptd import config as cfg
+from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.page_writing import MAX_SHARES
 from wxgptd.domain.replies.texts import Texts
@@ -74,6 +79,39 @@ def test_sharing_twice_with_one_key_makes_one_link(stage):
     one, again = browser.post(path, "share"), browser.post(path, "share")
     assert one.value == again.value
     assert len(events(story, e.TurnsShared)) == 1
+
+
+def test_a_withdrawn_link_is_not_revived_by_a_repeated_request(stage):
+    story, browser, path = stage
+    shared = browser.post(path, "share")
+    browser.post(path, "withdraw", {"share": shared.value["token"]})
+    again = browser.post(path, "share")
+    assert again.code == 409
+    assert again.value["error"] == TEXTS.page_withdrawn
+    assert story.get(address_of(shared)).code == 404
+    story.restart()
+    assert browser.post(path, "share").code == 409
+
+
+def test_one_key_does_not_stand_for_two_choices(stage):
+    _story, browser, path = stage
+    first, second = turns_of(browser, path)
+    assert browser.post(path, "share", {"turns": [first]}).code == 200
+    assert browser.post(path, "share", {"turns": [second]}).code == 409
+
+
+def test_links_that_show_nothing_any_longer_make_room(stage):
+    story, browser, path = stage
+    for number in range(MAX_SHARES):
+        assert browser.post(path, "share", key=f"key-{number:09}").code == 200
+    story.say("/clear")
+    story.send("新的问题")
+    story.advance(17)
+    history = link_in(story.say("/history"))
+    assert browser.claim(history).code == 200
+    base = history.partition("#")[0]
+    session = re.findall(r'data-session="([^"]+)"', browser.get(base).body)[0]
+    assert browser.post(base, "share", {"session": session}, key="one-more-key").code == 200
 
 
 def test_a_shared_link_does_not_let_its_readers_write_or_see_more(stage):
@@ -191,7 +229,7 @@ def test_a_deleted_conversation_is_gone_from_every_page_at_once(stage):
     browser.claim(history)
     base = history.partition("#")[0]
     (session,) = re.findall(r'data-session="([^"]+)"', browser.get(base).body)
-    story.advance(30)
+    story.advance(5)
     assert Browser(story).post(base, "delete", {"session": session}).code == 401
     assert browser.post(base, "delete", {"session": session}).code == 200
     for gone in (path, shared, f"{path}/poll", f"{base}?session={session}"):
@@ -202,6 +240,100 @@ def test_a_deleted_conversation_is_gone_from_every_page_at_once(stage):
     assert browser.post(base, "delete", {"session": session}).code == 200, "a repetition"
     story.restart()
     assert story.get(path).code == 404
+
+
+LIMITS = {
+    "questions per day": cfg.Limits(questions_per_day=3),
+    "tokens per day": cfg.Limits(tokens_per_day=30),
+    "messages per minute": cfg.Limits(messages_per_minute=4),
+}
+
+
+@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_deletion_is_no_way_around_the_limits(limits, restarts):
+    story = Story(answer_at(0.1, "答。"), configuration(limits=limits))
+    story.open()
+    accepted = 0
+    for number in range(8):
+        sent = story.send(f"问题 {number}")
+        story.advance(3)
+        if sent.reply != "答。":
+            break
+        accepted += 1
+        now = story.service.state.snapshotter._event_clock.now()
+        live = story.service.state.journal.state(ALICE).live
+        story.advance(18 if "minute" not in str(limits) else 1)
+        command = c.DeleteSession(at=now + 30, session=live.id)
+        story.service.state.journal.record(ALICE, command)
+        if restarts:
+            story.restart()
+        story.open()
+    assert accepted <= 3
+
+
+def test_a_late_attempt_after_a_deletion_gets_no_reply_and_leaves_no_error(stage):
+    story, _browser, _path = stage
+    fields = messages.text_message("好的？")
+    first = story.deliver(fields)
+    story.advance(1)
+    assert first.reply
+    story.say("/stop")
+    state = story.service.state.journal.state(ALICE)
+    now = story.service.state.snapshotter._event_clock.now()
+    story.service.state.journal.record(
+        ALICE, c.DeleteSession(at=now + 25, session=state.past.last().id)
+    )
+    late = story.deliver(fields)
+    story.advance(20)
+    assert late.failure is None, late.failure
+    assert late.results == ["success"], late.results
+    assert late.reply is None
+
+
+def test_a_deletion_leaves_the_replies_of_other_sessions_alone(stage):
+    story, _browser, _path = stage
+    story.say("/stop")
+    old = story.service.state.journal.state(ALICE).past.last().id
+    story.open()
+    story.model.respond = lambda _: answer_at(60, "慢慢写。")
+    story.send("还没写完")
+    story.advance(16)
+    now = story.service.state.snapshotter._event_clock.now()
+    before = story.service.state.journal.state(ALICE).windows
+    story.service.state.journal.record(ALICE, c.DeleteSession(at=now + 25, session=old))
+    after = story.service.state.journal.state(ALICE)
+    assert after.session(old) is None
+    kept = [key for key, window in before.items() if window.session not in ("", old)]
+    assert kept
+    assert all(after.windows[key] == before[key] for key in kept)
+
+
+def test_a_question_is_not_asked_again_after_its_conversation_was_deleted(stage):
+    story, browser, _path = stage
+    history = link_in(story.say("/history"))
+    browser.claim(history)
+    base = history.partition("#")[0]
+    assert browser.ask(base, "问一次", "key-of-once").code == 200
+    story.advance(25)
+    session = re.findall(r'data-session="([^"]+)"', browser.get(base).body)[0]
+    assert browser.post(base, "delete", {"session": session}).code == 200
+    asked = len(events(story, e.QuestionAsked))
+    assert browser.ask(base, "问一次", "key-of-once").code == 410
+    assert len(events(story, e.QuestionAsked)) == asked
+
+
+def test_clearing_spends_the_secrets_of_links_that_were_never_opened():
+    story, link = story_with_link()
+    story.say("/stop")
+    story.open()
+    story.say("/clear")
+    assert Browser(story).claim(link).code == 401
+
+
+def test_words_need_a_rating(stage):
+    _story, browser, path = stage
+    assert browser.post(path, "feedback", {"rating": "", "words": "没有评价"}).code == 400
 
 
 def test_a_conversation_in_use_is_not_deleted():

@@ -234,8 +234,14 @@ def test_the_operator_can_turn_asking_off():
     story, link = story_with_link(pages=cfg.Pages(ask=False))
     browser = Browser(story)
     path = link.partition("#")[0]
-    assert browser.claim(link).code == 200
-    assert browser.ask(path, "那海呢？").code == 403
+    for response in (
+        browser.claim(link),
+        browser.ask(path, "那海呢？"),
+        browser.post(path, "share"),
+        browser.post(path, "feedback", {"rating": "up"}),
+    ):
+        assert response.code == 403
+        assert response.value["error"] == TEXTS.page_ask_off
     body = browser.get(path).body
     assert "<textarea" not in body
     assert "ask.js" in body, "which takes the secret out of the address"

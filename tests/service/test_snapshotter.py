@@ -113,6 +113,37 @@ def test_a_removal_that_failed_or_was_interrupted_is_still_to_be_done():
     assert not story.service.state.snapshotter._deletions.pending
 
 
+def test_a_start_deletes_the_earlier_snapshot_if_a_crash_prevented_that():
+    story = story_with(snapshot_every=1_000_000)
+    ask(story)
+    deleted(story)
+    story.service.state.snapshotter.vacuum()
+    story.advance(1)
+    story.restart()
+    story.advance(1)
+    assert story.store.dropped == 1
+    story.service.state.snapshotter.vacuum()
+    story.advance(1)
+    story.restart()
+    story.advance(1)
+    assert story.store.dropped == 1, "the newest snapshot removes nothing"
+
+
+def test_what_is_deleted_while_a_snapshot_is_prepared_is_left_for_the_next():
+    story = story_with(snapshot_every=1_000_000)
+    ask(story)
+    deleted(story)
+    deletions = story.service.state.snapshotter._deletions
+    first = deletions.pending
+    deletions.begin(first)
+    story.open()
+    ask(story)
+    deleted(story)
+    deletions.done()
+    assert len(deletions.pending) == 1
+    assert deletions.pending != first
+
+
 def test_nothing_is_left_to_remove_of_a_user_who_was_erased():
     story = story_with(snapshot_every=1_000_000)
     ask(story)

@@ -67,7 +67,7 @@ def test_no_model_is_asked_unless_the_operator_wants_titles():
 def test_without_a_usable_title_the_first_question_stays(script):
     story = titled(script)
     story.advance(20)
-    assert not events(story, e.SessionTitled)
+    assert not any(event.title for event in events(story, e.SessionTitled))
     assert "<h2>天为什么是蓝的？请详细说说</h2>" in history_of(story)
 
 
@@ -78,14 +78,39 @@ def test_a_long_title_is_cut_and_shown_as_text():
     assert "&lt;b&gt;长" in history_of(story)
 
 
-def test_a_title_waits_for_a_slot_and_gives_it_back():
+def test_no_question_waits_for_a_title_that_could_wait_itself():
     story = titled(answer_at(5, "标题"), max_running=1)
-    story.send("还有呢？")
-    story.advance(3)
-    assert len(events(story, e.AnswerCompleted)) == 1, "the title has the only slot"
+    story.advance(10)
+    assert len(events(story, e.SessionTitled)) == 1, "the slot was free"
+    for user in ("bob", "carol"):
+        story.open(user)
+    story.model.respond = lambda _: answer_at(3, "答。")
+    story.send("鲍勃问", "bob")
+    story.send("卡罗尔问", "carol")
     story.advance(4)
-    assert len(events(story, e.SessionTitled)) == 1
     assert len(events(story, e.AnswerCompleted)) == 2
+    story.advance(3)
+    assert len(events(story, e.AnswerCompleted)) == 3, "without a title in between"
+
+
+def test_an_unusable_title_is_paid_for_and_not_shown():
+    story = titled(answer_at(0.1, "。"))
+    (event,) = events(story, e.SessionTitled)
+    assert event.title == ""
+    assert event.usage.tokens
+
+
+def test_the_first_complete_answer_is_what_the_title_is_about():
+    story = Story(error(500, "{}"), configuration(pages=cfg.Pages(titles=True)))
+    story.open()
+    story.send("第一个没人回答")
+    story.advance(20)
+    story.model.respond = lambda _: answer_at(0.1, "因为散射。")
+    story.send("第二个有回答")
+    story.advance(2)
+    sent = story.model.messages()
+    assert ("user", "第二个有回答") in sent
+    assert ("user", "第一个没人回答") not in sent
 
 
 def test_a_restart_while_a_title_is_written_loses_only_the_title():

@@ -28,6 +28,7 @@ class MemoryStore:
         self._snapshot: Snapshot | None = None
         self._users = self._index({}).users
         self.snapshots = 0
+        self.dropped = 0
         self.snapshots_refused = 0
         self.refuses_snapshots: Exception | None = None
         self.stalled = False
@@ -107,11 +108,11 @@ class MemoryStore:
             skipped=(),
         )
 
-    def snapshot(self, capture: Capture) -> Callable[[], None]:
+    def snapshot(self, capture: Capture) -> Callable[[], Sequence[str]]:
         users = self._users
         users.begin_generation(capture.last_seq)
 
-        def write() -> None:
+        def write() -> Sequence[str]:
             if self.refuses_snapshots is not None:
                 self.snapshots_refused += 1
                 raise self.refuses_snapshots
@@ -135,8 +136,12 @@ class MemoryStore:
             )
             users.adopt(self._snapshot)
             self.snapshots += 1
+            return ()
 
         return write
+
+    def drop_earlier_snapshots(self) -> None:
+        self.dropped += 1
 
     def begin_segment(self) -> Deferred[None]:
         return self.committed()

@@ -336,9 +336,12 @@ class _Handle:
     def load(self, since: Mapping[type[Event], float]) -> Loaded:
         return self._store.load(since)
 
-    def snapshot(self, capture: Capture) -> Callable[[], None]:
+    def snapshot(self, capture: Capture) -> Callable[[], Sequence[str]]:
         write = self._store.snapshot(capture)
-        return lambda: write() if self.alive else None
+        return lambda: write() if self.alive else ()
+
+    def drop_earlier_snapshots(self) -> None:
+        self._store.drop_earlier_snapshots()
 
     def begin_segment(self) -> Deferred[None]:
         return self._store.begin_segment() if self.alive else Deferred()

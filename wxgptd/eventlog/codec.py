@@ -51,7 +51,7 @@ session is nil and sealed is `UnboundSealed`.
 LOST = b"-"
 """Replaces the encrypted part of an event that was moved after its key was lost.
 
-It replaces each byte of what was said in a session that its user deleted.
+Repeated, it also replaces what was said in a deleted session, byte for byte.
 """
 
 

@@ -48,30 +48,46 @@ class Deleted(NamedTuple):
     opened_at: float
 
 
-def remove(directory: Path, deleted: Sequence[Deleted], disk: Disk = DISK) -> int:
+class Removed(NamedTuple):
+    """How many segments were rewritten, and which could not be read, so that they are unchanged."""
+
+    rewritten: int
+    damaged: tuple[str, ...]
+
+
+def remove(directory: Path, deleted: Sequence[Deleted], disk: Disk = DISK) -> Removed:
     """Remove what was said in the `deleted` sessions from all sealed segments; durable on return.
 
-    Returns the number of segments that were rewritten.
+    Damage elsewhere in a segment is no reason to stop: a start does not read old segments either.
 
     Raises:
         OSError: a segment could not be replaced.
-        LogDamaged: a segment is damaged, so what it contains is unknown.
     """
     for aside in chain.from_iterable(map(directory.glob, _ASIDE)):
         aside.unlink(missing_ok=True)
     words = _Words(deleted)
-    rewritten = 0
+    rewritten, damaged = 0, []
     for path in _candidates(directory, min(session.opened_at for session in deleted)):
-        with reader.mapped(path) as data:
-            header = reader.read_header(path, data, last=False)
-            assert header is not None, "only the newest segment may have none"
-            changes = list(_changes(path, data, header, words))
-            if changes:
-                _replace(path, data, changes, disk)
-                rewritten += 1
+        try:
+            rewritten += _rewrite(path, words, disk)
+        except reader.SegmentDropped:
+            continue
+        except reader.LogDamaged as error:
+            damaged.append(f"{path.name}: {error.why}")
     if rewritten:
         segments.sync_directory(directory, disk.sync_directory)
-    return rewritten
+    return Removed(rewritten, tuple(damaged))
+
+
+def _rewrite(path: Path, words: _Words, disk: Disk) -> bool:
+    """Replace one segment if it has something to remove; return whether it had."""
+    with reader.mapped(path) as data:
+        header = reader.read_header(path, data, last=False)
+        assert header is not None, "only the newest segment may have none"
+        changes = list(_changes(path, data, header, words))
+        if changes:
+            _replace(path, data, changes, disk)
+    return bool(changes)
 
 
 def _candidates(directory: Path, opened_at: float) -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from wxgptd.eventlog import framing, reader, segments
 from wxgptd.eventlog.keyring import Keyring
@@ -11,17 +12,24 @@ from wxgptd.eventlog.room import read_growing
 from wxgptd.ports.record import AnyRecord
 
 
-class Follower:
-    """Reads a log that is being written: each `poll` yields the events since the last one.
+class Visible(NamedTuple):
+    """A frame that can be read, its segment and the segment's header."""
 
-    Moves on to the next segment when the current one is sealed. Never reads a frame twice, or past
-    an incomplete one. If its current segment is dropped, it continues with the oldest one left.
+    path: Path
+    header: framing.Header
+    frame: framing.Frame
+
+
+class FrameFollower:
+    """Reads a log that is being written: each `poll` yields the frames since the last one.
+
+    The first ones may have events up to number `after`. Moves on to the next segment when the
+    current one is sealed. Never reads a frame twice, or past an incomplete one. If its current
+    segment is dropped, it continues with the oldest one left.
     """
 
-    def __init__(self, directory: Path, keys: Keyring | None, after: int) -> None:
+    def __init__(self, directory: Path, after: int) -> None:
         self._directory = directory
-        self._keys = keys
-        self._decoder = reader.Decoder(keys)
         self._after = after
         self._begin = -1
         self._done: tuple[Path, int] | None = None
@@ -30,8 +38,8 @@ class Follower:
         self._offset = framing.HEADER_BYTES
         self._due = 0
 
-    def poll(self) -> Iterator[AnyRecord]:
-        """Yield the events that have become visible since the last call, in order.
+    def poll(self) -> Iterator[Visible]:
+        """Yield the frames that have become visible since the last call, in order.
 
         Raises:
             LogDamaged: the log is damaged, not merely unfinished.
@@ -46,15 +54,12 @@ class Follower:
             except FileNotFoundError:
                 self._path, self._due, self._begin = None, 0, self._after
                 continue
-            if self._keys is not None:
-                self._keys.refresh()  # keys are written before the events they encrypt
             base = self._offset
             walk = framing.Walk(data, header, start=0, expected=self._due)
             for frame in walk:
                 self._offset, self._due = base + frame.end, frame.first_seq + frame.count
-                for record in self._decoder.records(path, header, frame, self._after):
-                    self._after = record.seq
-                    yield record
+                self._after = max(self._after, self._due - 1)
+                yield Visible(path, header, frame)
             tail = walk.tail
             if isinstance(tail, framing.Damaged):
                 raise reader.damaged(path, base + tail.end, tail.why)
@@ -92,3 +97,28 @@ class Follower:
         self._path, self._header = path, header
         self._offset, self._due = framing.HEADER_BYTES, header.first_seq
         return True
+
+
+class Follower:
+    """Reads the events of a log that is being written, like `FrameFollower`."""
+
+    def __init__(self, directory: Path, keys: Keyring | None, after: int) -> None:
+        self._keys = keys
+        self._decoder = reader.Decoder(keys)
+        self._after = after
+        self._frames = FrameFollower(directory, after)
+
+    def poll(self) -> Iterator[AnyRecord]:
+        """Yield the events that have become visible since the last call, in order.
+
+        Raises:
+            LogDamaged: the log is damaged, not merely unfinished.
+        """
+        read: Path | None = None
+        for path, header, frame in self._frames.poll():
+            if self._keys is not None and path != read:
+                self._keys.refresh()  # keys are written before the events they encrypt
+            read = path
+            for record in self._decoder.records(path, header, frame, self._after):
+                self._after = record.seq
+                yield record

@@ -222,6 +222,25 @@ class Keyring:
         self._count += 1
         return key
 
+    def adopt(self, record: bytes) -> UserKey | None:
+        """Add the key in a record of another keyring with the same master key, and return it.
+
+        Returns None for a key that is known; otherwise the caller must write its `record`.
+
+        Raises:
+            ValueError: it is not an intact record.
+            MasterKeyUnusable: it was written with another master key.
+        """
+        if not key_file.is_intact(record) or not key_file.is_current(record):
+            raise ValueError("it is not an intact record")
+        key = self._decrypted(key_file.payload_of(record))
+        if not key.reference or self.numbered(key.number) is not None:
+            return None
+        self._unwritten[key.number] = key
+        self._new_numbers[self.tag(key.user)] = key.number
+        self._count += 1
+        return key
+
     def record(self, key: UserKey) -> bytes:
         """Return the record of `key`."""
         user = key.user

@@ -14,7 +14,7 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
 from wxgptd.domain.model.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, framing, reader, segments, state_codec
+from wxgptd.eventlog import codec, early_erasures, framing, reader, segments, state_codec
 from wxgptd.eventlog import snapshot as snapshots
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.positions import VERSION_BITS, VERSION_MASK, Place
@@ -166,9 +166,10 @@ class Index:
             LogDamaged: some are missing.
         """
         numbers = self.users.numbers()
-        missing = self._keys.missing(numbers) - self.users.erased
+        erased = self.users.erased | set(map(number_of, early_erasures.read(self._keys.path)))
+        missing = self._keys.missing(numbers) - erased
         if missing and self._keys.refresh():  # the file may be newer than our copy
-            missing = self._keys.missing(numbers) - self.users.erased
+            missing = self._keys.missing(numbers) - erased
         if missing:
             count = len(missing)
             raise reader.LogDamaged(
@@ -182,12 +183,13 @@ class Index:
 class Found(NamedTuple):
     """The result of reading a log.
 
-    `erased` holds the references of erased users whose keys have yet to be deleted, and
-    `unreadable` the damaged snapshots.
+    `reading` can take the events that follow. `erased` holds the references of erased users whose
+    keys have yet to be deleted, and `unreadable` the damaged snapshots.
     """
 
     loaded: Loaded
     users: Users
+    reading: Index
     erased: Sequence[str]
     unreadable: Collection[Path]
 
@@ -238,7 +240,7 @@ def load(
         skipped=[f"{path.name}: {why}" for path, why in skipped.items()],
     )
     undeleted = [key for number in users.erased if (key := keys.numbered(number)) is not None]
-    return Found(loaded, users, [key.reference for key in undeleted], skipped.keys())
+    return Found(loaded, users, index, [key.reference for key in undeleted], skipped.keys())
 
 
 def _first_needed(directory: Path, keys: Keyring) -> snapshots.Newest:

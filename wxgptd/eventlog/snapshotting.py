@@ -34,8 +34,15 @@ class Job(NamedTuple):
     deleted: Sequence[Deleted] = ()
 
 
-def take(job: Job, master: bytes, disk: Disk = DISK) -> Path:
-    """Write a snapshot, check that it can be read, and return its path.
+class Taken(NamedTuple):
+    """A snapshot's path, and the damaged segments that may still have deleted words."""
+
+    path: Path
+    damaged: tuple[str, ...] = ()
+
+
+def take(job: Job, master: bytes, disk: Disk = DISK) -> Taken:
+    """Write a snapshot and check that it can be read, after removing what was deleted.
 
     Raises:
         OSError: it could not be written.
@@ -43,8 +50,7 @@ def take(job: Job, master: bytes, disk: Disk = DISK) -> Path:
     """
     keys = Keyring(segments.keyring_path(job.state_dir), master)
     directory = segments.log_directory(job.state_dir)
-    if job.deleted:
-        deleting.remove(directory, job.deleted, disk)
+    damaged = deleting.remove(directory, job.deleted, disk).damaged if job.deleted else ()
     found = loading.load(directory, keys, {}, until=job.last_seq)
     users = found.users
     assert found.loaded.last_seq == job.last_seq, "the snapshot would be ahead of the log"
@@ -56,7 +62,7 @@ def take(job: Job, master: bytes, disk: Disk = DISK) -> Path:
         users.close()
         keys.close()
     snapshot_writing.require(directory, job.last_seq)
-    return path
+    return Taken(path, damaged)
 
 
 def rows(users: Users, keys: Keyring, job: Job) -> Iterator[Row]:

@@ -15,7 +15,15 @@ import msgpack
 from wxgptd.domain.model.page_writing import Share, Writers
 from wxgptd.domain.model.past import Past
 from wxgptd.domain.model.reply_window import Open, Settled, Window
-from wxgptd.domain.model.session import Answer, Completed, Failed, Pending, Question, Session
+from wxgptd.domain.model.session import (
+    Answer,
+    Completed,
+    Failed,
+    Forgotten,
+    Pending,
+    Question,
+    Session,
+)
 from wxgptd.domain.model.state import Held, Push, UserState
 from wxgptd.domain.model.values import (
     CloseReason,
@@ -68,6 +76,7 @@ def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are
         shares=tuple(
             Share(delivery, tuple(questions), at) for delivery, questions, at in raw.shares
         ),
+        forgotten=tuple(Forgotten(*values) for values in raw.forgotten),
     )
     return state
 

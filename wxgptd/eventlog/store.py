@@ -18,6 +18,7 @@ from wxgptd.domain.model.values import User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import (
     codec,
+    early_erasures,
     loading,
     packing,
     recovery,
@@ -33,8 +34,10 @@ from wxgptd.eventlog.disk import is_disk_full
 from wxgptd.eventlog.flushes import Flushes
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.positions import Place
+from wxgptd.eventlog.segments import creation_time
 from wxgptd.eventlog.snapshot import Snapshot
 from wxgptd.eventlog.system import System
+from wxgptd.eventlog.user_key import number_of
 from wxgptd.eventlog.users import Users
 from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
 from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
@@ -150,6 +153,17 @@ class LogStore:
             self._bounds,
             self._system,
         )
+        self._record_early_erasures(self._writer, self._users)
+
+    def _record_early_erasures(self, writer: Writer, users: Users) -> None:
+        """Record the erasures of which only the keys' deletion had arrived from another log."""
+        path = self._keys.path
+        early = users.awaiting_erasure(early_erasures.read(path))
+        for reference in early:
+            entry = codec.erasure(reference, users.version(number_of(reference)), creation_time())
+            users.erase(reference, writer.append([entry]))
+        writer.flush()
+        early_erasures.write(path, early)  # the next start finds them recorded
 
     def _write_keys(self) -> None:
         """Make all keys durable, and delete those of erased users that the last run left."""
@@ -284,8 +298,10 @@ class LogStore:
             return True
         return self._writer is not None and self._writer.full
 
-    def snapshot(self, capture: Capture) -> Callable[[], None]:
+    def snapshot(self, capture: Capture) -> Callable[[], Sequence[str]]:
         """Return a function that takes a snapshot of everything up to now.
+
+        It returns which damaged segments may still have what was said in deleted sessions.
 
         Call it in any thread, once `capture.last_seq` is durable. It also deletes old snapshots.
 
@@ -303,8 +319,8 @@ class LogStore:
             **{**capture._asdict(), "deleted": deleted},
         )
 
-        def take() -> None:
-            path = self._system.take_snapshot(job, self._master, self._disk)
+        def take() -> Sequence[str]:
+            path, damaged = self._system.take_snapshot(job, self._master, self._disk)
             try:
                 taken = snapshot.read(path, self._keys, quickly=True)
             except ValueError as error:
@@ -317,8 +333,13 @@ class LogStore:
             # Earlier ones still have what was said in the deleted sessions.
             kept = 1 if job.deleted else snapshot_writing.KEPT
             snapshot_writing.drop_all_but(self._directory, kept, self._disk)
+            return damaged
 
         return take
+
+    def drop_earlier_snapshots(self) -> None:
+        """Delete all snapshots but the newest. May be called in any thread."""
+        snapshot_writing.drop_all_but(self._directory, 1, self._disk)
 
     def _adopt(self, taken: Snapshot) -> None:
         if self._users is not None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from wxgptd.eventlog import snapshotting
 from wxgptd.eventlog.disk import DISK, Disk
-from wxgptd.eventlog.snapshotting import Job
+from wxgptd.eventlog.snapshotting import Job, Taken
 from wxgptd.eventlog.workers import WORKERS, Workers
 
-TakeSnapshot = Callable[[Job, bytes, Disk], Path]
-"""Takes a snapshot, given the master key, and returns its path."""
+TakeSnapshot = Callable[[Job, bytes, Disk], Taken]
+"""Takes a snapshot, given the master key."""
 
 
 class System(NamedTuple):

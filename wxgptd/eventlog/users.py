@@ -124,6 +124,18 @@ class Users:
                 self.marked.discard(key.number)
                 self.erased.add(key.number)
 
+    def awaiting_erasure(self, references: Iterable[str]) -> list[str]:
+        """Return those of the `references` whose user is known, and has not been erased."""
+        numbers = ((reference, number_of(reference)) for reference in references)
+        return [ref for ref, n in numbers if self.version(n) and n not in self.erased]
+
+    def erase(self, reference: str, seq: int) -> None:
+        """Note event `seq`, which erases the user with that `reference`."""
+        number = number_of(reference)
+        self._generations[-1].add(number, seq, self.version(number) + 1)
+        self.marked.discard(number)
+        self.erased.add(number)
+
     # States.
 
     def find(self, user: User) -> UserState | None:

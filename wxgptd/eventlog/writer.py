@@ -41,10 +41,15 @@ LOOK_FOR_SPACE_S = 1.0
 
 
 class _Group:
-    """What one commit makes durable together; without events, a request to begin a segment."""
+    """What one commit makes durable together.
+
+    Without events, it only erases, or is a request to begin another segment.
+    """
 
     def __init__(self) -> None:
         self.packed: list[bytes] = []
+        self.payload = b""
+        """All entries as they are stored, if another log packed them."""
         self.events = 0
         self.bytes = 0
         self.new_keys: list[UserKey] = []
@@ -55,6 +60,20 @@ class _Group:
         self.packed.append(packed)
         self.events += events
         self.bytes += len(packed)
+
+
+class TakenGroup(NamedTuple):
+    """A commit group from another log: its payload, byte for byte.
+
+    `new_keys` must be durable before it, and the keys of the references in `erased` are deleted
+    after it. It may have no events, but only erase.
+    """
+
+    first_seq: int
+    events: int
+    payload: bytes
+    new_keys: tuple[UserKey, ...]
+    erased: tuple[str, ...]
 
 
 class Commits(NamedTuple):
@@ -168,6 +187,15 @@ class Writer:
             group.erased.append(erased)
         return self._next_seq - 1
 
+    def take(self, group: TakenGroup) -> None:
+        """Queue a commit group of another log, which must follow the last one here."""
+        assert group.first_seq == self._next_seq, "it would leave a gap"
+        self._next_seq += group.events
+        taken = _Group()
+        taken.payload, taken.events = group.payload, group.events
+        taken.new_keys, taken.erased = list(group.new_keys), list(group.erased)
+        self._unflushed.append(taken)
+
     def flush(self, token: object = None) -> None:
         """Commit everything appended so far, as one group unless it is very large.
 
@@ -258,10 +286,7 @@ class Writer:
 
     def _commit(self, group: _Group) -> None:
         if not group.events:
-            if self._written_seq > self._first_seq:
-                self._seal()
-                self._create(self._written_seq)
-            self._listener.on_durable(None, group.token)
+            self._do_without_events(group)
             return
         if self._segment.size >= self._bounds.bytes or self._is_old():
             self._seal()
@@ -269,7 +294,7 @@ class Writer:
         if group.new_keys:
             self._write_keys(group.new_keys)
         events = group.events
-        payload = codec.join(events, group.packed)
+        payload = group.payload or codec.join(events, group.packed)
         place = Place(self._written_seq, self._first_seq, self._segment.size)
         frame = framing.pack_frame(self._key, self._written_seq, events, payload)
         if not self.full:
@@ -279,13 +304,25 @@ class Writer:
         self._segment.sync()
         took = time.monotonic() - began
         self._written_seq += events
-        if group.erased:
-            self._keys.overwrite(self._keys_file.descriptor, group.erased)
-            self._keys_file.sync()
+        self._erase(group.erased)
         commits = self._commits
         self._commits = Commits(commits.groups + 1, commits.events + events, commits.sync_s + took)
         self._syncs[bisect_left(SYNC_BOUNDS_S, took)] += 1
         self._listener.on_durable(place, group.token)
+
+    def _do_without_events(self, group: _Group) -> None:
+        """Erase, or begin another segment."""
+        if group.erased:
+            self._erase(group.erased)
+        elif self._written_seq > self._first_seq:
+            self._seal()
+            self._create(self._written_seq)
+        self._listener.on_durable(None, group.token)
+
+    def _erase(self, references: list[str]) -> None:
+        if references:
+            self._keys.overwrite(self._keys_file.descriptor, references)
+            self._keys_file.sync()
 
     def _write_keys(self, keys: list[UserKey]) -> None:
         """Append keys to the keyring. Durable on return."""

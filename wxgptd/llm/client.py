@@ -209,7 +209,7 @@ class Model:
         began = self._clock.seconds()
         retries = 0
         while True:
-            parameters = self._parameters.sent(probe=prompt.probe)
+            parameters = self._parameters.sent(1 if prompt.probe else prompt.max_tokens)
             result = await self._attempt(prompt, parameters, callbacks, began)
             if isinstance(result, Completion | ModelFailure):
                 return result

@@ -21,12 +21,12 @@ class Parameters:
     def __init__(self, parameters: Mapping[str, object]) -> None:
         self._parameters = dict(parameters)
 
-    def sent(self, *, probe: bool) -> Mapping[str, object]:
-        """Return the parameters to send; a `probe` requests a single token."""
-        if not probe:
-            return dict(self._parameters)
+    def sent(self, max_tokens: int = 0) -> Mapping[str, object]:
+        """Return the parameters to send; `max_tokens` lowers their maximum, 0 leaves it."""
         return {
-            name: 1 if name in (MAX_TOKENS, NEWER_MAX_TOKENS) else value
+            name: min(max_tokens, value)
+            if max_tokens and name in (MAX_TOKENS, NEWER_MAX_TOKENS) and isinstance(value, int)
+            else value
             for name, value in self._parameters.items()
         }
 

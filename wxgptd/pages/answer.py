@@ -93,9 +93,14 @@ class AnswerPage(LinkedResource):
         if not turns or turns[0].token != self._token:
             request.write(pages.gone(request))
             return
+        earlier = [
+            turn_of(rendition, 0, pages.texts)
+            for token in self._writing.earlier(self._token, cookies)
+            if (rendition := await pages.renditions.durable(token)) is not None
+        ]
 
         def make() -> tuple[bytes, bytes]:
-            page = self._page(turns, later, cookies)
+            page = self._page(turns, later, cookies, earlier)
             return page, pack(page)
 
         page, packed = await pages.render_queue.run(self._owner, make)
@@ -134,7 +139,11 @@ class AnswerPage(LinkedResource):
         return page, packed
 
     def _page(
-        self, turns: Sequence[Turn], later: Later = _NOTHING_LATER, cookies: Cookies | None = None
+        self,
+        turns: Sequence[Turn],
+        later: Later = _NOTHING_LATER,
+        cookies: Cookies | None = None,
+        earlier: Sequence[Turn] = (),
     ) -> bytes:
         """Return the page's bytes; `cookies` are those of a browser that may write."""
         pages, texts, writing = self._pages, self._pages.texts, self._writing
@@ -143,6 +152,8 @@ class AnswerPage(LinkedResource):
             title=title_of(turns[0].question, texts),
             aigc=aigc.metadata(pages.place.producer, self._token),
             turns=turns,
+            earlier=earlier,
+            earlier_count=wording.page_earlier(len(earlier), texts),
             skipped=wording.page_skipped(later.skipped, texts) if later.skipped else "",
             elapsed_pattern=wording.elapsed("#", texts),
             asks=writing.asks,

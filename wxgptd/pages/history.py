@@ -161,7 +161,7 @@ class HistoryPage(_OfHistory):
             own=own,
             models=(),
             shares=[share._asdict() for share in own.shares],
-            asks=self._writing.asks and not wanted.session,
+            asks=self._writing.asks,
             wanted=wanted,
             found=wording.history_found(view.turns, texts) if words else "",
             dialogues=[self._dialogue(dialogue, rendered, words) for dialogue in view.dialogues],
@@ -185,6 +185,7 @@ class HistoryPage(_OfHistory):
                 f"{dialogue.assistant} · {dialogue.ended} · "
                 f"{wording.history_count(dialogue.count, texts)}"
             ),
+            "can_be_shared": dialogue.can_be_shared,
             "open_one": wording.history_open_one(dialogue.count, texts),
             "turns": [self._turn(turn, rendered[turn.answer], words) for turn in dialogue.turns],
         }
@@ -235,7 +236,8 @@ class Download(_OfHistory):
         plain, packed = await pages.render_queue.run(self._owner, make)
         await pages.page_views.durable()
         request.setHeader("Content-Type", "text/markdown; charset=utf-8")
-        request.setHeader("Content-Disposition", 'attachment; filename="history.md"')
+        name = "dialogue.md" if len(dialogues) == 1 else "history.md"
+        request.setHeader("Content-Disposition", f'attachment; filename="{name}"')
         await send(pages, self._owner, request, plain, packed)
 
 

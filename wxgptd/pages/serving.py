@@ -196,9 +196,13 @@ class Pages:
         self._full("pages")
         return self._later(request, 503, RETRY_AFTER_S)
 
-    def word(self, word: str, lang: str = "zh-CN") -> bytes:
-        """Return a page with a single message, in the language `lang`."""
-        return self.render("word.html", title=self.texts.page_title, word=word, lang=lang)
+    def word(self, word: str, lang: str = "zh-CN", home: str = "") -> bytes:
+        """Return a page with a single message, in the language `lang`.
+
+        `home` are the words of a link to the front page, if there is to be one.
+        """
+        title = self.texts.page_title
+        return self.render("word.html", title=title, word=word, lang=lang, home=home)
 
 
 class LinkedResource(Resource):

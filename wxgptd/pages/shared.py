@@ -35,13 +35,17 @@ class SharedPage(LinkedResource):
         prepare(request, HTML)
         tokens = self._sharing.turns(self._token) if links.well_formed(self._token) else ()
         if not tokens:
-            return self._pages.gone(request)
+            return self._gone(request)
         owner = self._pages.page_views.owner(tokens[0])
         if response := self._pages.over_limit(request, owner, ANSWER):
             return response
         return serve(
             self._pages, request, Deferred.fromCoroutine(self._write(request, owner, tokens))
         )
+
+    def _gone(self, request: Request) -> bytes:
+        request.setResponseCode(404)
+        return self._pages.word(self._pages.texts.page_share_gone)
 
     async def _write(self, request: Request, owner: str, tokens: Sequence[str]) -> None:
         pages = self._pages
@@ -51,7 +55,7 @@ class SharedPage(LinkedResource):
             if rendition is not None:
                 turns.append(turn_of(rendition, 0, pages.texts))
         if not turns or not self._sharing.turns(self._token):  # withdrawn in the meantime
-            request.write(pages.gone(request))
+            request.write(self._gone(request))
             return
 
         def make() -> tuple[bytes, bytes]:
@@ -64,4 +68,7 @@ class SharedPage(LinkedResource):
             return page, pack(page)
 
         page, packed = await pages.render_queue.run(owner, make)
+        if not self._sharing.turns(self._token):
+            request.write(self._gone(request))
+            return
         await send(pages, owner, request, page, packed)

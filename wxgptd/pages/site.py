@@ -103,5 +103,6 @@ def not_found(pages: Pages, request: Request) -> bytes:
     prepare(request, HTML)
     request.setHeader("Vary", "Accept-Language")
     is_english = _ENGLISH.match(request.getHeader(b"accept-language") or b"") is not None
-    word = "There is no page at this address." if is_english else pages.texts.page_not_found
-    return pages.word(word, "en" if is_english else "zh-CN")
+    if is_english:
+        return pages.word("There is no page at this address.", "en", "Home")
+    return pages.word(pages.texts.page_not_found, home=pages.texts.page_home)

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from wxgptd.domain.replies import wording
 from wxgptd.domain.replies.texts import Texts
+from wxgptd.domain.text.first_line import first_line
 from wxgptd.pages import times
 from wxgptd.pages.rendition import Rendition
 
@@ -60,4 +61,4 @@ def turn_of(rendition: Rendition, waited_s: int, texts: Texts) -> Turn:
 
 def title_of(question: str, texts: Texts) -> str:
     """Return the title of a page that begins with `question`."""
-    return question[:MAX_TITLE_CHARS] or texts.page_title
+    return first_line(question, MAX_TITLE_CHARS) or texts.page_title

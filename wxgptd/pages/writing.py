@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from wxgptd.domain.model.page_writing import MAX_SHARED_TURNS
 from wxgptd.pages import links
 from wxgptd.pages.limits import WRITE
 from wxgptd.pages.serving import LinkedResource, Pages, prepare, send, serve
@@ -27,9 +28,6 @@ MAX_BODY_BYTES = 60 * 1024
 
 KEPT_FOR_S = 30 * 86_400
 """How long a browser keeps its cookie; the right to write ends earlier."""
-
-MAX_SHARED = 200
-"""How many turns one link may show."""
 
 RATINGS = ("up", "down", "")
 _KEY = re.compile(r"[\x21-\x7e]{8,128}")
@@ -171,6 +169,8 @@ def write_resource(pages: Pages, writing: PageWriting, token: str, name: bytes) 
         rating, words = body.get("rating"), body.get("words", "")
         if rating not in RATINGS or not isinstance(rating, str) or not isinstance(words, str):
             return None
+        if words and not rating:
+            return None
         return writing.rate(token, _form(request), rating, words)
 
     def seen(_: Body, request: Request) -> Awaitable[Outcome]:
@@ -192,7 +192,7 @@ def write_resource(pages: Pages, writing: PageWriting, token: str, name: bytes) 
 def _sharing_kinds(sharing: PageSharing, token: str) -> dict[bytes, Kind]:
     def share(body: Body, request: Request) -> Awaitable[Outcome] | None:
         turns, session, key = body.get("turns", []), body.get("session"), _key(request)
-        if key is None or not isinstance(turns, list) or len(turns) > MAX_SHARED:
+        if key is None or not isinstance(turns, list) or len(turns) > MAX_SHARED_TURNS:
             return None
         if isinstance(session, str):
             return sharing.share_session(token, _form(request), session, key)

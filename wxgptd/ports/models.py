@@ -61,7 +61,7 @@ class Prompt:
     `retry_for_s` seconds. If no sign of an answer (or of thinking) appears within
     `first_token_within_s` seconds, the request is abandoned; 0 means no limit. A `probe` only
     checks whether the server answers: a single token, or none, is enough. `asker` distinguishes
-    users.
+    users. The answer has at most `max_tokens` tokens; 0 means the configured maximum.
     """
 
     messages: Sequence[Message]
@@ -70,6 +70,7 @@ class Prompt:
     first_token_within_s: float = 0.0
     probe: bool = False
     asker: int = 0
+    max_tokens: int = 0
 
     @property
     def words(self) -> str:

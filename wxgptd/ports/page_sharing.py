@@ -11,7 +11,7 @@ from wxgptd.ports.page_access import Cookies, Form, Refused
 
 
 class Shared(NamedTuple):
-    """A link to shared turns: its token, how many turns it shows, and when it was made."""
+    """A link to shared turns: its token, how many were chosen, and when it was made."""
 
     token: str
     turns: int
@@ -26,15 +26,15 @@ class PageSharing(Protocol):
     ) -> Deferred[Shared | Refused]:
         """Share turns of the page's user, given the tokens of their answers.
 
-        Without any, that is the page's own answer. Sharing again with the same `key` finds the same
-        link.
+        Without any, that is the page's own answer. Sharing the same again with the same `key` finds
+        the same link, unless it has been withdrawn.
         """
         ...
 
     def share_session(
         self, token: str, form: Form, session: str, key: str
     ) -> Deferred[Shared | Refused]:
-        """Share all finished turns of a session, with a `key` as for `share`."""
+        """Share the finished turns of a session, with a `key` as for `share`."""
         ...
 
     def withdraw(self, token: str, form: Form, shared: str) -> Deferred[Refused | None]:

@@ -100,6 +100,10 @@ class PageWriting(Protocol):
         """Return the answers that followed, if the reader may write."""
         ...
 
+    def earlier(self, token: str, cookies: Cookies) -> Sequence[str]:
+        """Return the tokens of the session's answers before this one, if the reader may write."""
+        ...
+
     def models(self, token: str, cookies: Cookies) -> Sequence[str]:
         """Return the models to choose from, if there are several and the reader may write."""
         ...

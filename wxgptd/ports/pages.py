@@ -64,7 +64,7 @@ class Dialogue:
     """One session on a history page: its assistant's title, and a label for how it ended.
 
     `title` is what it is about, and `count` the number of its turns, of which `turns` may hold only
-    some.
+    some. `can_be_shared` is false if the links to its answers no longer work.
     """
 
     session: str
@@ -74,6 +74,7 @@ class Dialogue:
     ended: str
     turns: tuple[Turn, ...]
     count: int
+    can_be_shared: bool = True
 
 
 @dataclass(frozen=True, slots=True)

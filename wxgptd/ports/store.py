@@ -69,12 +69,18 @@ class EventStore(Protocol):
         """
         ...
 
-    def snapshot(self, capture: Capture) -> Callable[[], None]:
+    def snapshot(self, capture: Capture) -> Callable[[], Sequence[str]]:
         """Return a function that takes a snapshot, so that later starts can skip its events.
+
+        It returns which damaged parts of the log may still have what was said in deleted sessions.
 
         Call it from any thread, once everything up to `capture.last_seq`, which is the newest
         event now, is durable.
         """
+        ...
+
+    def drop_earlier_snapshots(self) -> None:
+        """Delete all snapshots but the newest. May be called from any thread."""
         ...
 
     def retain(self, before: float, most_bytes: int) -> RetentionResult:

@@ -52,8 +52,8 @@ class SnapshotProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
-    def __call__(self, job: snapshotting.Job, master: bytes, disk: Disk) -> Path:
-        """Take a snapshot and return its path; blocks until it is done.
+    def __call__(self, job: snapshotting.Job, master: bytes, disk: Disk) -> snapshotting.Taken:
+        """Take a snapshot; blocks until it is done.
 
         Raises:
             OSError: it could not be written (ECANCELED: the daemon is stopping).
@@ -90,10 +90,10 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-def _result(answer: bytes, status: int) -> Path:
+def _result(answer: bytes, status: int) -> snapshotting.Taken:
     match msgpack.unpackb(answer) if answer else None:
-        case ["done", path]:
-            return Path(os.fsdecode(path))
+        case ["done", path, damaged]:
+            return snapshotting.Taken(Path(os.fsdecode(path)), tuple(damaged))
         case ["failed", number, why, name]:
             raise OSError(number, why, name)
         case ["damaged", why, hint]:
@@ -132,7 +132,8 @@ def _end_with(parent: int) -> None:
 
 def _taken(job: snapshotting.Job, master: bytes) -> list[Any]:  # Any: see `_result`
     try:
-        return ["done", os.fsencode(snapshotting.take(job, master))]
+        taken = snapshotting.take(job, master)
+        return ["done", os.fsencode(taken.path), taken.damaged]
     except OSError as error:
         name = str(error.filename) if error.filename else None
         return ["failed", error.errno or errno.EIO, error.strerror or str(error), name]

@@ -276,9 +276,10 @@ def _locked(state_dir: Path) -> Iterator[None]:
 @command.command("vacuum")
 @options.output_option("text", "json")
 def vacuum(output: str) -> None:
-    """Make the running daemon take a snapshot, and drop segments beyond the retention limits.
+    """Make the running daemon take a snapshot, and delete what need not be kept.
 
-    [log] keep and max_size set the limits; without them nothing is dropped.
+    That is what was said in conversations that users have deleted, and segments beyond the limits
+    that [log] keep and max_size set.
 
     \b
     Examples:
@@ -291,7 +292,7 @@ def vacuum(output: str) -> None:
         return
     retention = options.load_log()
     if retention.keep is None and retention.max_size is None:
-        click.echo("nothing to drop: [log] keep and max_size are not set", err=True)
+        click.echo("no segments to drop: [log] keep and max_size are not set", err=True)
     dropped = render.counted(result["dropped_segments"], "segment")
     click.echo(
         f"snapshot at event {result['snapshot']}; {dropped} dropped "

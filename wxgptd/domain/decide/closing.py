@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from wxgptd.domain.decide.commands import PartialAnswer
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.reply_window import OVER_AFTER_S
+from wxgptd.domain.model.reply_window import OVER_AFTER_S, Open, Settled, Window
 from wxgptd.domain.model.session import Session
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import (
@@ -62,13 +62,23 @@ def deleted(state: UserState, name: SessionId, at: float) -> Events:
 
 
 def is_busy(state: UserState, session: Session, at: float) -> bool:
-    """Return whether an answer of `session` is being written, pushed or waited for."""
+    """Return whether an answer of `session` is being written, pushed or waited for by WeChat."""
     push = state.push.before.delivery if state.push is not None else None
-    return any(name in session.questions for name in (*state.unanswered, push)) or any(
-        window.session == session.id and at - window.first_at <= OVER_AFTER_S
+    if any(name in session.questions for name in (*state.unanswered, push)):
+        return True
+    return any(
+        _is_about(window, session) and at - window.first_at <= OVER_AFTER_S
         for key, window in state.windows.items()
         if not key.startswith(PAGE_PREFIX)
     )
+
+
+def _is_about(window: Window, session: Session) -> bool:
+    match window:
+        case Open():
+            return window.session == session.id
+        case Settled(reply=reply):
+            return reply.question in session.questions
 
 
 def erased(state: UserState, reason: CloseReason, at: float) -> Events:

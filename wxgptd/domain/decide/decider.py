@@ -118,7 +118,8 @@ def _note(state: UserState, fact: e.Fact) -> Events:
         case e.TurnsShared():
             return pages.share(state, fact)
         case e.ShareWithdrawn():
-            return (fact,) if state.share(fact.delivery) is not None else ()
+            share = state.share(fact.delivery)
+            return (fact,) if share is not None and share.questions else ()
         case e.SessionTitled():
             return (fact,) if state.session(fact.session) is not None else ()
         case e.StandingChanged():

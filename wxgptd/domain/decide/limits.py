@@ -16,7 +16,14 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.reply_window import Settled, Window
 from wxgptd.domain.model.session import Completed, Failed, Question
 from wxgptd.domain.model.state import UserState
-from wxgptd.domain.model.values import EVENT_PREFIX, PAGE_PREFIX, DeliveryKey, Notice, Standing
+from wxgptd.domain.model.values import (
+    EVENT_PREFIX,
+    PAGE_PREFIX,
+    DeliveryKey,
+    Notice,
+    Standing,
+    Usage,
+)
 
 Events = tuple[e.Event, ...]
 
@@ -97,10 +104,10 @@ def limit_on_question(
         limits.questions_per_day or limits.tokens_per_day
     ):
         return None
-    today = list(questions_since(state, command.day_began_at))
+    today = usage_since(state, command.day_began_at)
     tomorrow = command.day_ends_at - command.at
-    question_count = len(today) + command.used.questions
-    token_count = tokens_of(today) + command.used.tokens
+    question_count = today.questions + command.used.questions
+    token_count = today.tokens + command.used.tokens
     if limits.questions_per_day and question_count >= limits.questions_per_day:
         return _limited(state, command, Notice.TOO_MANY_QUESTIONS, tomorrow, silent=silent)
     if limits.tokens_per_day and token_count >= limits.tokens_per_day:
@@ -108,7 +115,7 @@ def limit_on_question(
     return None
 
 
-def questions_since(state: UserState, at: float) -> Iterator[Question]:
+def _questions_since(state: UserState, at: float) -> Iterator[Question]:
     """Yield the questions asked since `at`, newest first."""
     for session in state.sessions():
         if session.last_at < at:
@@ -118,12 +125,21 @@ def questions_since(state: UserState, at: float) -> Iterator[Question]:
                 yield question
 
 
-def tokens_of(questions: list[Question]) -> int:
-    """Return how many tokens the questions used, estimated if none were reported."""
-    return sum(
+def usage_since(state: UserState, at: float) -> Usage:
+    """Return what the questions asked since `at` used, those in deleted sessions included.
+
+    Tokens are estimated if none were reported.
+    """
+    questions = list(_questions_since(state, at))
+    forgotten = [question for question in state.forgotten if question.asked_at >= at]
+    tokens = sum(
         question.answer.tokens
         for question in questions
         if isinstance(question.answer, Completed | Failed)
+    )
+    return Usage(
+        questions=len(questions) + len(forgotten),
+        tokens=tokens + sum(question.tokens for question in forgotten),
     )
 
 

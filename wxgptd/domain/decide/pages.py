@@ -12,7 +12,7 @@ from dataclasses import replace
 from wxgptd.domain.decide import closing, limits, questions
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.page_writing import MAX_SHARES
+from wxgptd.domain.model.page_writing import MAX_SHARED_TURNS, MAX_SHARES
 from wxgptd.domain.model.session import Pending, Question, Session
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import (
@@ -26,8 +26,8 @@ from wxgptd.domain.model.values import (
 
 Events = tuple[e.Event, ...]
 
-UNREADABLE = (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
-"""Sessions that ended in this way are not shown on pages."""
+LINKS_ENDED = (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
+"""The links to answers of sessions that ended in this way no longer work."""
 
 SEEN_EVERY_S = 60.0
 READING_FOR_S = 1_800.0
@@ -36,8 +36,13 @@ READING_FOR_S = 1_800.0
 
 def admit(state: UserState, command: c.AdmitWriter) -> Events:
     """Let a browser write in exchange for a secret, unless that secret is spent."""
+    if command.question and state.find(command.question) is None:
+        return ()
+    cleared_at = max(
+        (s.closed_at for s in state.past if s.closed is CloseReason.CLEARED), default=0.0
+    )
     if (
-        command.issued_at <= state.writing.spent_at
+        command.issued_at <= max(state.writing.spent_at, cleared_at)
         or state.standing_at(command.at) is Standing.BLOCKED
     ):
         return ()
@@ -72,13 +77,14 @@ def share(state: UserState, fact: e.TurnsShared) -> Events:
         bool(entries)
         and all(entry is not None and _is_finished(*entry) for entry in entries)
         and state.share(fact.delivery) is None
-        and len(state.shares) < MAX_SHARES
+        and len(entries) <= MAX_SHARED_TURNS
+        and sum(bool(share.questions) for share in state.shares) < MAX_SHARES
     )
     return (fact,) if can_be_shared else ()
 
 
 def _is_finished(session: Session, question: Question) -> bool:
-    return session.closed not in UNREADABLE and not isinstance(question.answer, Pending)
+    return session.closed not in LINKS_ENDED and not isinstance(question.answer, Pending)
 
 
 def ask(state: UserState, command: c.AskOnPage) -> Events:

@@ -245,7 +245,7 @@ class HistoryLinkIssued:
 
 @dataclass(frozen=True, slots=True)
 class SessionTitled:
-    """A model was asked for a title for the session, and proposed this one.
+    """A model was asked for a title for the session, and proposed this one; empty if unusable.
 
     `model` is as in `AnswerCompleted`.
     """

@@ -18,9 +18,18 @@ MAX_WRITERS = 8
 MAX_SHARES = 50
 """How many links to chosen turns a user may have at a time."""
 
+MAX_SHARED_TURNS = 200
+"""How many turns one of them may show."""
+
+MAX_WITHDRAWN = 100
+"""How many withdrawn links are remembered, so that a repeated request does not revive them."""
+
 
 class Share(NamedTuple):
-    """A link, made at `at`, that shows the turns with these `questions` to anyone."""
+    """A link, made at `at`, that shows the turns with these `questions` to anyone.
+
+    One without questions has been withdrawn, or what it showed was deleted.
+    """
 
     delivery: DeliveryKey
     questions: tuple[DeliveryKey, ...]
@@ -49,7 +58,7 @@ class Writers(NamedTuple):
     def ended(self, at: float) -> Writers:
         """Return the state in which no browser may write, and all secrets so far are spent.
 
-        Before the first admission there is nothing to end; a secret then ends with its link.
+        Before the first admission there is nothing to end.
         """
         if not self.spent_at:
             return self

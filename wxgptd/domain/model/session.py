@@ -129,6 +129,13 @@ class Question(NamedTuple):
 NO_QUESTIONS: Mapping[DeliveryKey, Question] = {}
 
 
+class Forgotten(NamedTuple):
+    """What remains of a question whose session was deleted: it still counts towards the limits."""
+
+    asked_at: float
+    tokens: int
+
+
 class Session(NamedTuple):
     """One session, open or closed. `last_at` is the time of the last activity.
 

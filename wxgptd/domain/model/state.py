@@ -13,6 +13,7 @@ from wxgptd.domain.model.page_writing import NO_WRITERS, Share, Writers
 from wxgptd.domain.model.past import NO_SESSIONS, Past
 from wxgptd.domain.model.reply_window import Open, Window, is_over
 from wxgptd.domain.model.session import (
+    Forgotten,
     Question,
     Session,
 )
@@ -65,7 +66,8 @@ class UserState(NamedTuple):
     dropped; `history_links` holds the valid links to the history, with the times they were issued.
     `held` is the message that was held back when the user was last notified, at `hinted_at`, that
     the session has expired. `writing` holds the browsers that may write on the user's pages, and
-    `shares` the links to turns that the user has shared.
+    `shares` the links to turns that the user has shared. `forgotten` has what remains of the last
+    day's questions in deleted sessions.
     """
 
     version: int = 0
@@ -88,6 +90,7 @@ class UserState(NamedTuple):
     hinted_at: float = 0.0
     writing: Writers = NO_WRITERS
     shares: tuple[Share, ...] = ()
+    forgotten: tuple[Forgotten, ...] = ()
 
     @property
     def heard_at(self) -> float:

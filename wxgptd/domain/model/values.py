@@ -24,9 +24,11 @@ the key of the delivery that asked it."""
 EVENT_PREFIX = "event:"
 """Prefix of the delivery keys of events; those of messages never have it."""
 
-SHARE_PREFIX = "share:"
 PAGE_PREFIX = "page:"
 """Prefix of the delivery keys of questions that were asked on a page."""
+
+SHARE_PREFIX = "share:"
+"""Prefix of the delivery keys from which links to shared turns are made."""
 
 LinkHash = NewType("LinkHash", bytes)
 """SHA-256 of the token in a link. The token itself is never stored."""

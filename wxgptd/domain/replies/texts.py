@@ -163,19 +163,23 @@ class Texts:
     page_larger: str = "大字"
     page_retry: str = "重新回答"
     page_good: str = "👍 有用"
-    page_bad: str = "👎 没用"
+    page_bad: str = "👎 没帮助"
     page_thanks: str = "谢谢反馈"
     page_new_session: str = "上一个对话已经结束，这是一个新对话，不再参考前面的内容。"
     page_other_session: str = "这个问题接在了正在进行的另一个对话里。"
-    page_ask_in_chat: str = "要在这里接着问，请回到公众号，打开最新消息里的链接。"
+    page_ask_in_chat: str = "要在这里接着问，请回到公众号发送“历史记录”，打开新的链接。"
     page_ask_off: str = "这里不能提问，请回到公众号提问。"
     page_reload_first: str = "页面已经过期，请刷新后再试。"
     page_too_often: str = "发得太快了，请稍等一会儿再试。"
     page_not_sent: str = "没有发出去，请再试一次。"
     page_other_model: str = "换一个模型……"
-    page_words: str = "想说点什么？（可以不写）"
+    page_words: str = "说说为什么（可以不写）"
     page_words_send: str = "提交"
     page_copy_markdown: str = "复制 Markdown"
+    page_stopped: str = "已停止"
+    page_no_cookies: str = (
+        "这个浏览器没有保存 cookie，不能在这里提问。请用微信打开，或者回到公众号提问。"
+    )
     page_share: str = "分享"
     page_share_which: str = "选好要分享的问答，再生成链接。"
     page_share_make: str = "生成链接"
@@ -187,9 +191,13 @@ class Texts:
     page_shares: str = "分享过的链接"
     page_withdraw: str = "撤回"
     page_withdrawn: str = "已撤回，这个链接打不开了。"
+    page_share_gone: str = "这个分享已经撤回或过期。"
+    page_from: str = "来自："
     page_shared_title: str = "分享的对话"
+    page_earlier: str = "前面的 {count} 个问答"
     page_skipped: str = "中间还有 {count} 个问答，发送 /history 可以看全部。"
     page_not_found: str = "没有这个页面。"
+    page_home: str = "回首页"
     site_title: str = "AI 助手"
     site_about: str = "在微信里关注公众号，就可以和 AI 对话。内容由 AI 生成。"
     site_qr_code: str = "公众号二维码，用微信扫一扫"
@@ -213,8 +221,8 @@ class Texts:
     history_found: str = "找到 {count} 个问答"
     history_not_found: str = "没有找到。"
     history_all: str = "显示全部"
-    history_download: str = "下载（Markdown）"
-    history_erase: str = "删除我的历史"
+    history_download: str = "全部下载（Markdown）"
+    history_erase: str = "删除全部历史"
     history_erase_warning: str = (
         "删除后无法恢复：你的全部对话、所有回答页面和这个链接都会消失，正在写的回答也会停下。"
     )
@@ -222,15 +230,18 @@ class Texts:
     history_erase_no: str = "不删了"
     history_erased: str = "已全部删除，可以关闭这个页面了。"
     history_erase_failed: str = "已删除。少量残留数据稍后会自动清理。"
-    history_older: str = "更早的对话"
-    history_newer: str = "更近的对话"
-    history_count: str = "{count} 问"
-    history_open_one: str = "打开这个对话（{count} 问）"
+    history_older: str = "更早的"
+    history_newer: str = "更近的"
+    history_count: str = "{count} 个问题"
+    history_open_one: str = "打开这个对话（{count} 个问题）"
     history_download_one: str = "下载"
+    history_copy: str = "复制全部"
     history_delete: str = "删除"
     history_delete_sure: str = "确定删除？"
-    history_deleted: str = "已删除。一天之内，它的文字会从服务器的所有文件里清除。"
-    history_busy: str = "这个对话还在回答，请先停止，或者稍后再删。"
+    history_deleted: str = (
+        "已删除。一天之内，它的文字会从服务器的所有文件里清除。正在进行的对话也一起结束了。"
+    )
+    history_busy: str = "这个对话刚刚有问题，请停止回答，或者过半分钟再删。"
     history_untitled: str = "（没有文字的提问）"
     history_dropped: str = "{date} 之前的对话已按期删除。"
 
@@ -262,6 +273,7 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
             "history_count",
             "history_open_one",
             "page_share_failed",
+            "page_earlier",
             "page_skipped",
         )
     },

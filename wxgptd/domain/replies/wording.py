@@ -65,13 +65,18 @@ def history_found(count: int, texts: Texts) -> str:
 
 
 def history_count(count: int, texts: Texts) -> str:
-    """Return how many turns a conversation has."""
+    """Return the words for a number of turns."""
     return _fill(texts.history_count, count=str(count))
 
 
 def history_open_one(count: int, texts: Texts) -> str:
     """Return the words of the link to a conversation that the list has no space for."""
     return _fill(texts.history_open_one, count=str(count))
+
+
+def page_earlier(count: int, texts: Texts) -> str:
+    """Return the words of the folded turns before a page's own."""
+    return _fill(texts.page_earlier, count=str(count))
 
 
 def page_skipped(count: int, texts: Texts) -> str:

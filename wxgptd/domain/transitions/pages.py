@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.page_writing import Share
+from wxgptd.domain.model.page_writing import MAX_WITHDRAWN, Share
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import Standing
 from wxgptd.domain.transitions.questions import touched
@@ -69,8 +70,26 @@ def turns_shared(state: UserState, event: e.TurnsShared) -> UserState:
 
 def share_withdrawn(state: UserState, event: e.ShareWithdrawn) -> UserState:
     """Return the state without a link to chosen turns."""
-    shares = tuple(share for share in state.shares if share.delivery != event.delivery)
-    return state._replace(shares=shares, writing=state.writing.seen(event.at))
+    shares = (
+        share._replace(questions=()) if share.delivery == event.delivery else share
+        for share in state.shares
+    )
+    return state._replace(
+        shares=without_old_withdrawals(shares), writing=state.writing.seen(event.at)
+    )
+
+
+def without_old_withdrawals(shares: Iterable[Share]) -> tuple[Share, ...]:
+    """Return the links to shared turns, without the oldest of too many withdrawn ones."""
+    shares = tuple(shares)
+    surplus = sum(not share.questions for share in shares) - MAX_WITHDRAWN
+    kept = []
+    for share in shares:
+        if not share.questions and surplus > 0:
+            surplus -= 1
+        else:
+            kept.append(share)
+    return tuple(kept)
 
 
 def standing_changed(state: UserState, event: e.StandingChanged) -> UserState:

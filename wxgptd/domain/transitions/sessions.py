@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.past import Past
-from wxgptd.domain.model.reply_window import Open, Window
-from wxgptd.domain.model.session import Session
+from wxgptd.domain.model.reply_window import Open, Settled, Window
+from wxgptd.domain.model.session import Forgotten, Pending, Session
 from wxgptd.domain.model.state import Held, Inconsistent, UserState
-from wxgptd.domain.model.values import CloseReason
-from wxgptd.domain.transitions import windows
+from wxgptd.domain.model.values import CloseReason, Reply, ReplyKind
+from wxgptd.domain.transitions import pages, windows
+
+LONGEST_DAY_S = 25 * 3_600.0
+"""The length of the day on which clocks are set back."""
 
 
 def opened(state: UserState, event: e.SessionOpened) -> UserState:
@@ -68,9 +73,8 @@ def deleted(state: UserState, event: e.SessionDeleted) -> UserState:
         raise Inconsistent(f"session {event.session} deleted, but it was not a past one")
     questions = session.questions
     windows = {
-        key: _without_words(window)
+        key: _without_words(window, event.at) if is_about(window, session) else window
         for key, window in state.windows.items()
-        if not (isinstance(window, Open) and window.question in questions)
     }
     shares = (
         share._replace(questions=tuple(name for name in share.questions if name not in questions))
@@ -80,16 +84,36 @@ def deleted(state: UserState, event: e.SessionDeleted) -> UserState:
         past=state.past.without(session.id),
         windows=windows,
         unseen=tuple(name for name in state.unseen if name not in questions),
-        shares=tuple(share for share in shares if share.questions),
+        shares=pages.without_old_withdrawals(shares),
         writing=state.writing.seen(event.at),
+        forgotten=(*_lately(state.forgotten, event.at), *_lately(_remains(session), event.at)),
     )
 
 
-def _without_words(window: Window) -> Window:
-    """Return `window` without the text of its reply, which may quote what was said."""
-    if isinstance(window, Open):
-        return window
-    return window._replace(reply=window.reply._replace(text="", about=""))
+def is_about(window: Window, session: Session) -> bool:
+    """Return whether a message belongs to `session`, or its reply is about one of its questions."""
+    question = window.question if isinstance(window, Open) else window.reply.question
+    return window.session == session.id or question in session.questions
+
+
+def _without_words(window: Window, at: float) -> Window:
+    """Return `window` settled, without anything that was said; a late attempt gets no reply."""
+    match window:
+        case Open(question=question):
+            reply = Reply(ReplyKind.NOTICE, question=question)
+            return Settled(window.first_at, window.attempts, reply, at, window.session)
+        case Settled(reply=reply):
+            return window._replace(reply=reply._replace(text="", about=""))
+
+
+def _remains(session: Session) -> Iterator[Forgotten]:
+    for question in session.questions.values():
+        tokens = 0 if isinstance(question.answer, Pending) else question.answer.tokens
+        yield Forgotten(question.asked_at, tokens)
+
+
+def _lately(forgotten: Iterable[Forgotten], at: float) -> Iterator[Forgotten]:
+    return (question for question in forgotten if question.asked_at > at - LONGEST_DAY_S)
 
 
 def message_held(state: UserState, event: e.MessageHeld) -> UserState:

@@ -60,6 +60,7 @@
       kept("claim", null);
       first.dataset.form = answer.form;
       known = answer;
+      known.claimed = true;
       return true;
     }, function (error) {
       if (error.status) kept("claim", null);
@@ -94,12 +95,14 @@
   // Show what can be done now.
   function refresh() {
     const writing = isWriting(last());
-    form.hidden = !admitted && !area.value; // what was typed stays
+    form.hidden = false;
+    form.classList.toggle("closed", !admitted && !area.value); // what was typed stays
     if (turns) {
       byId("own").hidden = !admitted || writing;
-      byId("hint").hidden = admitted; // it says how to go on in the chat
+      byId("hint").hidden = true; // the note says how to go on
     }
     stopButton.hidden = !writing;
+    sendButton.hidden = writing && !area.value;
     sendButton.disabled = busy || !admitted;
     document.querySelectorAll(".rate").forEach(function (button) {
       const pressed = last().dataset.rating === button.dataset.rating;
@@ -108,10 +111,13 @@
     if (!admitted && !note.textContent) note.textContent = form.dataset.inChat;
   }
 
-  function say(text) { note.textContent = text || ""; }
+  function say(text, isProblem) {
+    note.textContent = text || "";
+    note.className = isProblem ? "problem" : "";
+  }
 
   function refused(error) {
-    say(error.status ? error.message : form.dataset.failed);
+    say(error.status ? error.message : form.dataset.failed, true);
     if (error.status === 401 || error.status === 410) admitted = false;
     refresh();
   }
@@ -121,7 +127,9 @@
       // A browser that keeps no cookies could not ask.
       return claimed && post(first, "seen").then(function () { admitted = true; tell(); });
     }).catch(function (error) {
-      if (!admitted) say(error.status ? error.message : form.dataset.failed);
+      // A browser that claims but then may not write keeps no cookies.
+      if (!admitted && found && error.status === 401 && known.claimed) say(form.dataset.noCookies);
+      else if (!admitted) say(error.status ? error.message : form.dataset.failed);
     });
   }
 
@@ -163,8 +171,11 @@
       remark.textContent = answer.session === "new" ? form.dataset.new : form.dataset.other;
       turn.insertBefore(remark, turn.firstChild);
     }
+    Array.from(turns.children).forEach(function (other) { other.classList.remove("asked"); });
+    turn.classList.add("asked"); // room for the question to stay at the top
     turns.appendChild(turn);
     byId("after").hidden = true;
+    words.hidden = true;
     follow(turn);
     turn.scrollIntoView({ block: "start", behavior: "smooth" });
   }
@@ -197,9 +208,10 @@
     kept("question", pending);
     refresh();
     const turn = pending.retry ? turnOf(pending.retry) : first;
+    if (!turn) { kept("question", null); busy = false; refresh(); return; } // it is not shown here
     const kind = pending.retry ? "retry" : "ask";
     const body = pending.retry ? { model: pending.model || "" } : { question: pending.question };
-    post(turn || last(), kind, body, pending.key).then(function (answer) {
+    post(turn, kind, body, pending.key).then(function (answer) {
       kept("question", null);
       busy = false;
       if (!pending.retry && area.value.trim() === pending.question) area.value = "";
@@ -227,7 +239,7 @@
   }
 
   form.addEventListener("submit", function (event) { event.preventDefault(); ask(); });
-  area.addEventListener("input", grow);
+  area.addEventListener("input", function () { grow(); refresh(); });
   area.addEventListener("keydown", function (event) {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
@@ -240,12 +252,13 @@
 
   stopButton.addEventListener("click", function () {
     const running = Array.from(turns.children).find(isWriting) || last();
-    post(running, "stop").then(function () { say(""); area.focus(); }, refused);
+    post(running, "stop").then(function () { say(form.dataset.stopped); }, refused);
   });
   if (turns) byId("retry").addEventListener("click", function () {
     const page = last().dataset.page, before = kept("question");
     send(before && before.retry === page ? before : { retry: page, key: newKey() });
   });
+  let rated = null;
   if (models) models.addEventListener("change", function () {
     const model = models.value;
     models.selectedIndex = 0;
@@ -260,15 +273,16 @@
         say(wanted ? form.dataset.thanks : "");
         words.hidden = !wanted;
         words.elements.words.value = "";
+        rated = turn;
         refresh();
       }, refused);
     });
   });
   if (words) words.addEventListener("submit", function (event) {
     event.preventDefault();
-    const turn = last(), said = words.elements.words.value.trim();
+    const said = words.elements.words.value.trim();
     if (!said) return;
-    post(turn, "feedback", { rating: turn.dataset.rating, words: said }).then(function () {
+    post(rated, "feedback", { rating: rated.dataset.rating, words: said }).then(function () {
       words.hidden = true;
       say(form.dataset.thanks);
     }, refused);

@@ -64,9 +64,9 @@
     return promise.then(copy);
   }
 
-  function markdown() {
+  function fetched(name) {
     const page = document.querySelector("[data-page]").dataset.page;
-    return fetch(page + "/markdown", { cache: "no-store" }).then(function (response) {
+    return fetch(page + "/" + name, { cache: "no-store" }).then(function (response) {
       if (!response.ok) throw new Error(response.status);
       return response.text();
     });
@@ -75,10 +75,11 @@
   function copied(button) {
     const code = button.parentNode.querySelector("pre");
     switch (button.dataset.copy) {
-      case "markdown": return copyLater(markdown());
+      case "markdown": return copyLater(fetched("markdown"));
+      case "history": return copyLater(fetched("download"));
       case "link": return copy(button.dataset.text);
       case "dialogue": return copy(labelled(conversation(button.closest(".dialogue"))));
-      default: return copy(code ? code.textContent : labelled(conversation(document)));
+      default: return copy(code ? code.textContent : labelled(conversation(document.getElementById("turns") || document)));
     }
   }
 

@@ -25,7 +25,7 @@
 
     function show(update) {
       failures = 0;
-      const reading = window.scrollY > 0 &&
+      const reading = window.scrollY > 0 && !turn.classList.contains("asked") &&
         window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - 60;
       const count = update.from + update.blocks.length;
       if (update.keep && shown[update.from] === undefined) { position = ""; connect(); return; }

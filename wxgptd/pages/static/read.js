@@ -2,7 +2,7 @@
 // ES2017, no module, no dependency: WeChat's browser on Android can be Chromium 78.
 (function () {
   "use strict";
-  const LARGE = "wxgptd large", PLACE = "wxgptd place " + location.pathname;
+  const LARGE = "wxgptd large", PLACE = "wxgptd place " + location.pathname + location.search;
   const WORTH_KEEPING_PX = 400;
   const button = document.getElementById("larger");
 

@@ -23,6 +23,8 @@
     withdraw.addEventListener("click", function () {
       page.post(page.first, "withdraw", { share: share.token }).then(function () {
         item.textContent = shares.dataset.withdrawn;
+        item.tabIndex = -1;
+        item.focus();
       }, page.refused);
     });
     const about = document.createElement("span");
@@ -44,7 +46,8 @@
     return page.post(turn, "share", body, key).then(function (made) {
       show(made);
       shares.open = true;
-      shares.scrollIntoView({ block: "nearest" });
+      list.querySelector("button").focus();
+      return true;
     }, page.refused);
   }
 
@@ -57,6 +60,12 @@
   }
 
   let key = null;
+  function count() {
+    const number = document.querySelectorAll(".pick input:checked").length, make = byId("make-share");
+    make.dataset.label = make.dataset.label || make.textContent;
+    make.textContent = make.dataset.label + "（" + number + "）";
+    make.disabled = !number;
+  }
   function choose(on) {
     choosing.hidden = !on;
     document.documentElement.classList.toggle("picking", on);
@@ -68,11 +77,13 @@
       const pick = document.createElement("label"), box = document.createElement("input");
       box.type = "checkbox";
       box.checked = true;
+      box.addEventListener("change", count);
       pick.className = "pick";
       pick.appendChild(box);
       pick.appendChild(document.createTextNode(button.textContent));
       turn.insertBefore(pick, turn.firstChild);
     });
+    count();
   }
 
   if (button) {
@@ -85,33 +96,36 @@
       });
       if (!chosen.length) return;
       const tokens = chosen.map(function (turn) { return turn.dataset.page.split("/").pop(); });
-      share(page.first, { turns: tokens }, key).then(function () { choose(false); });
+      share(page.first, { turns: tokens }, key).then(function (made) {
+        if (made) choose(false); else key = page.newKey();
+      });
     });
   }
 
   // The conversations of a history.
 
   function each(name, work) { document.querySelectorAll(name).forEach(work); }
-  each(".share-dialogue", function (each) {
-    const own = page.newKey();
-    each.addEventListener("click", function () {
-      share(page.first, { session: each.closest(".dialogue").dataset.session }, own);
+  each(".share-dialogue", function (button) {
+    let own = page.newKey();
+    button.addEventListener("click", function () {
+      share(page.first, { session: button.closest(".dialogue").dataset.session }, own)
+        .then(function () { own = page.newKey(); }); // shared again later, it is another link
     });
   });
-  each(".delete-dialogue", function (each) {
-    const label = each.textContent;
-    each.addEventListener("click", function () {
-      if (each.textContent === label) {
-        each.textContent = each.dataset.sure;
-        setTimeout(function () { each.textContent = label; }, SURE_MS);
+  each(".delete-dialogue", function (button) {
+    const label = button.textContent;
+    button.addEventListener("click", function () {
+      if (button.textContent === label) {
+        button.textContent = button.dataset.sure;
+        setTimeout(function () { button.textContent = label; }, SURE_MS);
         return;
       }
-      const dialogue = each.closest(".dialogue");
+      const dialogue = button.closest(".dialogue");
       page.post(page.first, "delete", { session: dialogue.dataset.session }).then(function () {
         const word = document.createElement("p");
         word.className = "state";
         word.setAttribute("role", "status");
-        word.textContent = each.dataset.deleted;
+        word.textContent = button.dataset.deleted;
         dialogue.parentNode.replaceChild(word, dialogue);
       }, page.refused);
     });
@@ -120,6 +134,6 @@
   page.onAdmitted(function (known) {
     known.shares.slice().reverse().forEach(show);
     if (button) button.hidden = false;
-    each(".share-dialogue, .delete-dialogue", function (each) { each.hidden = false; });
+    each(".share-dialogue, .delete-dialogue", function (button) { button.hidden = false; });
   });
 })();

@@ -1,4 +1,4 @@
-"""How many answers may be written at once: in total, and by each assistant.
+"""How many model calls may run at once: in total, and for each assistant.
 
 Further questions queue, first in, first out. The assistants' queues take turns, so a popular
 assistant does not hold up the others.
@@ -38,6 +38,11 @@ class Slots:
         if len(queue) > 1 or not self._has_room(assistant):
             self._full()
         self.fill()
+
+    def take_if_free(self, assistant: AssistantName, start: Start) -> None:
+        """Call `start` now if a slot is free and nothing waits for it; otherwise never."""
+        if not self._queues and self._has_room(assistant):
+            self.take(assistant, start)
 
     def give(self, assistant: AssistantName) -> None:
         """Release the slot of an answer that is done."""

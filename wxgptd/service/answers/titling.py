@@ -1,7 +1,8 @@
 """Asks models for titles of sessions, where the operator wants that.
 
-A title is asked for once, after the first complete answer of a session. It is a convenience: a
-failure, a restart or a used-up budget leaves the session with its first question as its title.
+A title is asked for once, after the first complete answer of a session, and only if a slot is free:
+no question waits for a title. A failure, a restart or a used-up budget leaves the session with its
+first question as its title.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from twisted.logger import Logger
 
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.session import Completed, Session
+from wxgptd.domain.model.session import Completed, Question, Session
 from wxgptd.domain.model.values import SessionId, Text, User
 from wxgptd.domain.prompt.context import Message
 from wxgptd.domain.text.bidi import without_controls
@@ -30,6 +31,9 @@ from wxgptd.service.state.settings import Assistant, Settings
 log = Logger()
 
 MAX_CHARS = 40
+MAX_TOKENS = 300
+"""Enough for a title, and for a little thinking."""
+
 SHOWN_CHARS = 1_000
 """How much of the question and of the answer the model sees, each."""
 
@@ -56,6 +60,7 @@ class Titling:
         self._approval = approval
         self._event_clock = event_clock
         self._running: dict[tuple[User, SessionId], Deferred[None]] = {}
+        self._has_ended = False
 
     def __call__(self, entry: Entry) -> None:
         """Ask for a title if `entry` has the first complete answer of a session."""
@@ -65,28 +70,29 @@ class Titling:
             if not isinstance(event, e.AnswerCompleted):
                 continue
             found = entry.state.find(event.question)
-            if found is not None and self._needs_title(found[0]):
+            if found is not None and _untitled_turn(found[0]) is not None:
                 start = partial(self._start, entry.user, found[0].id)
-                self._slots.take(found[0].assistant, start)
+                # The answer gives its slot back at the end of this turn of the reactor.
+                self._event_clock.clock.callLater(
+                    0, self._slots.take_if_free, found[0].assistant, start
+                )
 
     def end(self) -> None:
         """Stop asking."""
+        self._has_ended = True
         for running in tuple(self._running.values()):
             running.cancel()
 
-    def _needs_title(self, session: Session) -> bool:
-        complete = [q for q in session.questions.values() if isinstance(q.answer, Completed)]
-        return not session.title and len(complete) == 1 and bool(complete[0].text)
-
     def _start(self, user: User, name: SessionId) -> bool:
-        """Ask, if a title is still needed; return whether it is."""
+        """Ask, if that is possible; return whether it is."""
         session = self._journal.state(user).session(name)
+        turn = _untitled_turn(session) if session is not None else None
         assistant = self._settings.assistants.get(session.assistant) if session else None
-        if session is None or assistant is None or not self._needs_title(session):
+        if session is None or turn is None or assistant is None or self._has_ended:
             return False
         if not self._approval.is_affordable(assistant):
             return False
-        asking = Deferred.fromCoroutine(self._ask(user, session, assistant))
+        asking = Deferred.fromCoroutine(self._ask(user, session, turn, assistant))
         self._running[user, name] = asking
         asking.addBoth(self._done, user, name, assistant)
         return True
@@ -95,37 +101,37 @@ class Titling:
         self._running.pop((user, name), None)
         self._slots.give(assistant.name)
 
-    async def _ask(self, user: User, session: Session, assistant: Assistant) -> None:
+    async def _ask(
+        self, user: User, session: Session, turn: Question, assistant: Assistant
+    ) -> None:
         try:
             await self._journal.committed()
-            messages = self._messages(session)
+            messages = self._messages(turn)
             chosen = session.model_of(assistant.name)
             model = chosen if chosen in assistant.models else ""
-            prompt = Prompt(messages=messages, model=model, asker=hash(user))
+            prompt = Prompt(messages=messages, model=model, asker=hash(user), max_tokens=MAX_TOKENS)
             result = await assistant.model.ask(prompt, ignore)
-            title = _cleaned(result.text) if isinstance(result, Completion) else ""
-            if not title or not isinstance(result, Completion) or self._approval.objects(title):
+            if not isinstance(result, Completion):
                 return
-            usage = self._context_window.usage(assistant, model, messages, result)
+            title = _cleaned(result.text)
             titled = e.SessionTitled(
                 at=self._event_clock.now(),
                 session=session.id,
-                title=title,
+                title="" if self._approval.objects(title) else title,
                 model=result.model,
-                usage=usage,
+                usage=self._context_window.usage(assistant, model, messages, result),
             )
             self._journal.record(user, c.RecordFact(titled))
         except (CancelledError, WxgptError):
             return  # the daemon is stopping, or is about to
-        except Exception:  # noqa: BLE001 (a title is worth no failure)
+        except Exception:  # noqa: BLE001 (a missing title must not look like a failure)
             log.failure("asking for a title failed unexpectedly")
 
-    def _messages(self, session: Session) -> list[Message]:
-        question = next(iter(session.questions.values()))
+    def _messages(self, turn: Question) -> list[Message]:
         texts = self._settings.page_texts
         return [
-            Message("user", question.text[:SHOWN_CHARS] or texts.page_picture),
-            Message("assistant", question.answer.text[:SHOWN_CHARS]),
+            Message("user", turn.text[:SHOWN_CHARS] or texts.page_picture),
+            Message("assistant", turn.answer.text[:SHOWN_CHARS]),
             Message("user", texts.title_request),
         ]
 
@@ -145,6 +151,13 @@ class Approval:
     def objects(self, title: str) -> bool:
         """Return whether a title contains a banned word."""
         return self._moderation.objects(Text(title))
+
+
+def _untitled_turn(session: Session) -> Question | None:
+    """Return the only turn of `session` with a complete answer, unless there is a title."""
+    complete = [q for q in session.questions.values() if isinstance(q.answer, Completed)]
+    has_one = not session.title and len(complete) == 1 and bool(complete[0].answer.text)
+    return complete[0] if has_one else None
 
 
 def _cleaned(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from wxgptd.domain.decide.pages import LINKS_ENDED
 from wxgptd.domain.model.session import Answer, Completed, Failed, Pending, Question, Session
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import (
@@ -20,6 +21,7 @@ from wxgptd.domain.model.values import (
 from wxgptd.domain.replies.texts import DEFAULT_TITLE, Texts
 from wxgptd.domain.replies.wording import failure_text
 from wxgptd.domain.text.bidi import without_controls
+from wxgptd.domain.text.first_line import first_line
 from wxgptd.ports.pages import Dialogue, HistoryView, Progress, Turn
 
 SESSIONS_PER_PAGE = 20
@@ -64,11 +66,13 @@ class UserHistory:
         turns = chars = 0
         dialogues = []
         for session in self._sessions[begin : begin + SESSIONS_PER_PAGE]:
-            turns += len(session.questions)
-            chars += sum(map(_size, session.questions.values()))
-            fits = turns <= TURNS_PER_PAGE and chars <= CHARS_PER_PAGE
-            shown = tuple(session.questions.values()) if fits else ()
-            dialogues.append(self._dialogue(session, shown))
+            questions = tuple(session.questions.values())
+            more_turns, more_chars = turns + len(questions), chars + sum(map(_size, questions))
+            if more_turns <= TURNS_PER_PAGE and more_chars <= CHARS_PER_PAGE:
+                turns, chars = more_turns, more_chars
+                dialogues.append(self._dialogue(session, questions))
+            else:
+                dialogues.append(self._dialogue(session, ()))
         return HistoryView(
             dialogues=tuple(dialogues),
             page=number,
@@ -127,13 +131,19 @@ class UserHistory:
         first = next(iter(session.questions.values()))
         return Dialogue(
             session=session.id,
-            title=session.title or _title(asked(first, self._texts), self._texts),
+            title=session.title or self._title(first),
             opened_at=session.opened_at,
             assistant=self._titles.get(session.assistant, DEFAULT_TITLE),
             ended=getattr(self._texts, ended),
             turns=tuple(map(self._turn, questions)),
             count=len(session.questions),
+            can_be_shared=session.closed not in LINKS_ENDED,
         )
+
+    def _title(self, first: Question) -> str:
+        """Return the title of a session that no model has given one."""
+        words = asked(first, self._texts)
+        return first_line(words, MAX_TITLE_CHARS) or self._texts.history_untitled
 
     def _turn(self, question: Question) -> Turn:
         unfinished = self._unfinished.get(question.delivery)
@@ -174,14 +184,6 @@ def _readable(state: UserState) -> Iterator[Session]:
         for session in state.sessions()
         if session.questions and session.closed is not CloseReason.UNSUBSCRIBED
     )
-
-
-def _title(question: str, texts: Texts) -> str:
-    """Return the title of a session that begins with `question`."""
-    line = question.split("\n", 1)[0].strip()
-    if len(line) > MAX_TITLE_CHARS:
-        line = f"{line[:MAX_TITLE_CHARS]}…"
-    return line or texts.history_untitled
 
 
 def _size(question: Question) -> int:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import DeliveryKey
 from wxgptd.domain.replies import wording
 from wxgptd.ports.page_access import Admitted, Cookies, Form, Reason, Refused
 from wxgptd.service.conversation.intake import Intake
@@ -64,6 +65,8 @@ class PageAccess:
         target = self._target(token)
         if target is None:
             return succeed(Refused(Reason.GONE, texts.page_gone))
+        if not self.settings.asks_on_pages:
+            return succeed(Refused(Reason.NOT_ALLOWED, texts.page_ask_off))
         now, name = self.event_clock.now(), self.links.cookie_name(target.user)
         issued_at = self.links.issued_at(token, secret)
         if not issued_at or now - issued_at >= self.settings.ask_for_s:
@@ -98,6 +101,8 @@ class PageAccess:
         target = self._target(token)
         if target is None:
             return Refused(Reason.GONE, texts.page_gone)
+        if not self.settings.asks_on_pages:
+            return Refused(Reason.NOT_ALLOWED, texts.page_ask_off)
         state = self.journal.state(target.user)
         cookie = cookies.get(self.links.cookie_name(target.user), "")
         if self._may_write(state, cookie):
@@ -148,6 +153,11 @@ class PageAccess:
     def durable(self, outcome: Outcome) -> Deferred[Outcome]:
         """Fire with `outcome` once everything recorded so far is durable."""
         return self.journal.committed().addCallback(lambda _: outcome)
+
+
+def delivery_of(prefix: str, key: str) -> DeliveryKey:
+    """Return the delivery key, with that `prefix`, of what is done with the idempotency `key`."""
+    return DeliveryKey(prefix + sha256(key.encode("utf-8", "replace")).hexdigest()[:24])
 
 
 def _digest(cookie: str) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, succeed
@@ -38,13 +37,13 @@ from wxgptd.service.answers.answer_runner import AnswerRunner
 from wxgptd.service.conversation.attempt import Attempt
 from wxgptd.service.conversation.histories import asked
 from wxgptd.service.conversation.intake import Intake
-from wxgptd.service.conversation.page_access import Page, PageAccess
+from wxgptd.service.conversation.page_access import Page, PageAccess, delivery_of
 from wxgptd.service.conversation.page_views import Tokens
 from wxgptd.service.conversation.receiving import Receiving
 from wxgptd.service.conversation.sharing import Sharing
 
 MAX_LATER = 50
-"""How many later answers a page shows, at most."""
+"""How many later answers a page shows, at most, and how many earlier ones."""
 
 MAX_RATING_CHARS = 500
 
@@ -177,9 +176,20 @@ class PageWriting:
         for session, question in entries:
             belonging = Belonging.SAME if session.id == before else _belonging(session, question)
             before = session.id
-            token = self._links.token(user, question.delivery, (question.link,))
-            turns.append(LaterTurn(token, belonging))
+            own = self._links.token(user, question.delivery, (question.link,))
+            turns.append(LaterTurn(own, belonging))
         return Later(tuple(turns[-MAX_LATER:]), max(0, len(turns) - MAX_LATER))
+
+    def earlier(self, token: str, cookies: Cookies) -> Sequence[str]:
+        """Return the tokens of the answers to the earlier questions of the page's session."""
+        page = self._access.open(token, cookies)
+        session = None if isinstance(page, Refused) else self._session(page)
+        if isinstance(page, Refused) or not page.target.question or session is None:
+            return ()
+        names = list(session.questions)
+        before = names[: names.index(page.target.question)][-MAX_LATER:]
+        user, questions = page.target.user, session.questions
+        return [self._links.token(user, name, (questions[name].link,)) for name in before]
 
     def models(self, token: str, cookies: Cookies) -> Sequence[str]:
         """Return the models from which the user can choose."""
@@ -212,10 +222,10 @@ class PageWriting:
     ) -> Deferred[Asked | Refused]:
         texts = self._settings.page_texts
         user = page.target.user
-        if not self.asks or user.account not in self._settings.accounts:
+        if user.account not in self._settings.accounts:
             return succeed(Refused(Reason.NOT_ALLOWED, texts.page_ask_off))
         text = _CONTROLS.sub("", text)
-        delivery = _delivery(key)
+        delivery = delivery_of(PAGE_PREFIX, key)
         before = page.state.find(delivery)
         if before is not None:
             if before[1].text != text.strip():
@@ -245,6 +255,8 @@ class PageWriting:
             return self._asked(user, page, delivery)
         window = entry.state.windows.get(delivery)
         notice = texts.page_ask_in_chat
+        if isinstance(window, Settled) and not window.reply.notice:  # it has been deleted since
+            return succeed(Refused(Reason.GONE, texts.page_gone))
         if isinstance(window, Settled):
             context = self._settings.reply_context(user).without_taps()
             notice = wording.render(window.reply, None, "", texts, context)
@@ -259,14 +271,26 @@ class PageWriting:
         entry = state.find(question)
         return entry[0] if entry is not None else None
 
+    def _before(self, user: User, page: Page, question: Question) -> Session | None:
+        """Return the session of the last turn that the page shows before `question`."""
+        earlier = [
+            (other.asked_at, session)
+            for session in self._journal.state(user).sessions()
+            for other in session.questions.values()
+            if page.target.issued_at <= other.asked_at < question.asked_at
+        ]
+        return max(earlier, key=lambda entry: entry[0])[1] if earlier else None
+
     def _asked(self, user: User, page: Page, delivery: DeliveryKey) -> Deferred[Asked | Refused]:
         """Return the question that was asked, once it is durable."""
         entry = self._journal.state(user).find(delivery)
         assert entry is not None
         session, question = entry
-        of_page = self._session(page)
+        of_page, before = self._session(page), self._before(user, page, question)
         if of_page is not None and session.id == of_page.id:
             belonging = Belonging.RESUMED if of_page.closed is not None else Belonging.SAME
+        elif before is not None and before.id == session.id:
+            belonging = Belonging.SAME
         else:
             belonging = _belonging(session, question)
         token = self._links.token(user, delivery, (question.link,))
@@ -283,8 +307,3 @@ def _belonging(session: Session, question: Question) -> Belonging:
     """Return what to say about a question in another session than the turn before it."""
     is_first = next(iter(session.questions)) == question.delivery
     return Belonging.NEW if is_first else Belonging.OTHER
-
-
-def _delivery(key: str) -> DeliveryKey:
-    """Return the delivery key of the question that is asked with the idempotency key `key`."""
-    return DeliveryKey(PAGE_PREFIX + sha256(key.encode("utf-8", "replace")).hexdigest()[:24])

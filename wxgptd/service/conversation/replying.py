@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model.reply_window import Settled
 from wxgptd.domain.model.session import Question
 from wxgptd.domain.model.values import DeliveryKey, Notice, User
 from wxgptd.domain.replies import wording
-from wxgptd.ports.wechat import Outcome, Say
+from wxgptd.ports.wechat import Ignore, Outcome, Say
 from wxgptd.service.answers.inflight import InFlight
 from wxgptd.service.answers.pushing import Pushing
 from wxgptd.service.state.journal import Journal
@@ -72,7 +72,10 @@ class Replying:
         if reply.notice == Notice.HISTORY:
             issued = [link for link, _ in state.history_links]
             link = self._links.history_in_chat(self._links.token(user, delivery, issued), at)
-        question = state.question(reply.question) if reply.question else None
+        found = state.find(reply.question) if reply.question else None
+        if reply.question and found is None:  # its session has been deleted since
+            return succeed(Ignore())
+        question = found[1] if found is not None else None
         if question is not None:
             link = self._link(user, question, at)
         context = self._settings.reply_context(user)

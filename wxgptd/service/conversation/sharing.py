@@ -7,19 +7,20 @@ each turn for as long as that turn's own link would work.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from hashlib import sha256
 
 from twisted.internet.defer import Deferred, succeed
 
 from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide.pages import LINKS_ENDED
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.page_writing import MAX_SHARES, Share
+from wxgptd.domain.model.page_writing import MAX_SHARED_TURNS, MAX_SHARES, Share
 from wxgptd.domain.model.session import Pending
+from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import SHARE_PREFIX, DeliveryKey, SessionId, User
 from wxgptd.domain.replies import wording
 from wxgptd.ports.page_access import Cookies, Form, Reason, Refused
 from wxgptd.ports.page_sharing import Shared
-from wxgptd.service.conversation.page_access import Page, PageAccess
+from wxgptd.service.conversation.page_access import Page, PageAccess, delivery_of
 from wxgptd.service.conversation.page_views import Tokens
 
 
@@ -48,7 +49,7 @@ class Sharing:
     def share_session(
         self, token: str, form: Form, session: str, key: str
     ) -> Deferred[Shared | Refused]:
-        """Share all finished turns of a session."""
+        """Share the finished turns of a session, the newest ones if there are too many."""
         page = self._access.writable(token, form)
         if isinstance(page, Refused):
             return succeed(page)
@@ -57,7 +58,7 @@ class Sharing:
         finished = [
             question.delivery for question in questions if not isinstance(question.answer, Pending)
         ]
-        return self._share(page, finished, key)
+        return self._share(page, finished[-MAX_SHARED_TURNS:], key)
 
     def _share(
         self, page: Page, questions: Iterable[DeliveryKey], key: str
@@ -65,18 +66,28 @@ class Sharing:
         user, texts = page.target.user, self._access.settings.page_texts
         if refused := self._access.rejected():
             return succeed(refused)
-        delivery = _delivery(key)
-        fact = e.TurnsShared(
-            at=self._access.event_clock.now(),
-            delivery=delivery,
-            questions=tuple(dict.fromkeys(questions)),
-        )
-        entry = self._journal.record(user, c.RecordFact(fact))
-        share = entry.state.share(delivery)
+        self._withdraw_dead(page)
+        delivery, chosen = delivery_of(SHARE_PREFIX, key), tuple(dict.fromkeys(questions))
+        fact = e.TurnsShared(at=self._access.event_clock.now(), delivery=delivery, questions=chosen)
+        share = self._journal.record(user, c.RecordFact(fact)).state.share(delivery)
         if share is None:
-            refused = Refused(Reason.CONFLICT, wording.page_share_failed(MAX_SHARES, texts))
-            return succeed(refused)
-        return self._access.durable(self._shared(user, share))
+            why = wording.page_share_failed(MAX_SHARES, texts)
+        elif not share.questions:
+            why = texts.page_withdrawn
+        elif share.questions != chosen:
+            why = texts.page_reload_first
+        else:
+            return self._access.durable(self._shared(user, share))
+        return succeed(Refused(Reason.CONFLICT, why))
+
+    def _withdraw_dead(self, page: Page) -> None:
+        """Withdraw the links that show nothing any longer, if the user has as many as allowed."""
+        shares = [share for share in page.state.shares if share.questions]
+        if len(shares) < MAX_SHARES:
+            return
+        for share in shares:
+            if not self._is_alive(page.state, share):
+                self._withdraw(page.target.user, share)
 
     def withdraw(self, token: str, form: Form, shared: str) -> Deferred[Refused | None]:
         """Withdraw a link to shared turns."""
@@ -86,18 +97,32 @@ class Sharing:
         user = page.target.user
         for share in page.state.shares:
             if self._token(user, share) == shared:
-                fact = e.ShareWithdrawn(at=self._access.event_clock.now(), delivery=share.delivery)
-                self._journal.record(user, c.RecordFact(fact))
+                self._withdraw(user, share)
         return self._access.durable(None)
+
+    def _withdraw(self, user: User, share: Share) -> None:
+        fact = e.ShareWithdrawn(at=self._access.event_clock.now(), delivery=share.delivery)
+        self._journal.record(user, c.RecordFact(fact))
 
     def links(self, token: str, cookies: Cookies) -> Sequence[Shared]:
         """Return the links that were shared and still work, newest first."""
         page = self._access.open(token, cookies)
         if isinstance(page, Refused):
             return ()
-        user = page.target.user
-        shared = [self._shared(user, share) for share in reversed(page.state.shares)]
-        return [link for link in shared if self.turns(link.token)]
+        return [
+            self._shared(page.target.user, share)
+            for share in reversed(page.state.shares)
+            if self._is_alive(page.state, share)
+        ]
+
+    def _is_alive(self, state: UserState, share: Share) -> bool:
+        """Return whether a link still shows something."""
+        since = self._access.event_clock.now() - self._access.settings.link_ttl_s
+        entries = filter(None, map(state.find, share.questions))
+        return any(
+            session.closed not in LINKS_ENDED and question.asked_at >= since
+            for session, question in entries
+        )
 
     def turns(self, shared: str) -> Sequence[str]:
         """Return the tokens of the answers that a link shows."""
@@ -120,8 +145,3 @@ class Sharing:
 
     def _token(self, user: User, share: Share) -> str:
         return self._access.links.token(user, share.delivery, ())
-
-
-def _delivery(key: str) -> DeliveryKey:
-    """Return the delivery key of a link that is made with the idempotency key `key`."""
-    return DeliveryKey(SHARE_PREFIX + sha256(key.encode("utf-8", "replace")).hexdigest()[:24])

@@ -56,7 +56,7 @@ class Users:
         day_began_at, _ = self._event_clock.day()
         summaries = []
         for user, state in self._last_heard(limit, standing, now):
-            today = list(limits.questions_since(state, day_began_at))
+            today = limits.usage_since(state, day_began_at)
             summaries.append(
                 UserSummary(
                     account=user.account,
@@ -64,8 +64,8 @@ class Users:
                     standing=state.standing_at(now),
                     until=state.standing_until or None,
                     last_at=state.active_at or None,
-                    questions_today=len(today),
-                    tokens_today=limits.tokens_of(today),
+                    questions_today=today.questions,
+                    tokens_today=today.tokens,
                 )
             )
         return summaries

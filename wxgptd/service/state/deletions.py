@@ -14,6 +14,7 @@ from wxgptd.untyped import Notes
 REMOVED_AFTER_S = 12 * 3_600.0
 """When at the latest a snapshot is taken that removes them: users are promised one day."""
 
+RETRY_AFTER_S = 3_600.0
 _ANY_AGE_S = 10 * 365 * 86_400.0
 
 
@@ -27,7 +28,11 @@ class Deletion(NamedTuple):
 
 
 class Deletions(Projection):
-    """The deleted sessions that are still in files. `tag` and `tagged` are those of the store."""
+    """The deleted sessions that are still in files. `tag` and `tagged` are those of the store.
+
+    The snapshot that removes some of them says so in its notes: a start that finds an earlier
+    snapshot beside it, which still has them, has to delete that one.
+    """
 
     name = "deletions"
 
@@ -35,6 +40,9 @@ class Deletions(Projection):
         self._tag = tag
         self._tagged = tagged
         self._pending: list[Deletion] = []
+        self._removing: frozenset[Deletion] = frozenset()
+        self._not_before = 0.0
+        self.must_drop_earlier_snapshots = False
 
     @property
     def pending(self) -> Sequence[Deletion]:
@@ -43,16 +51,22 @@ class Deletions(Projection):
 
     def is_due(self, now: float) -> bool:
         """Return whether the files must no longer keep what was deleted."""
-        return bool(self._pending) and now - self._pending[0].deleted_at >= REMOVED_AFTER_S
+        due_at = self._pending[0].deleted_at + REMOVED_AFTER_S if self._pending else now + 1
+        return now >= max(due_at, self._not_before)
 
-    def begin(self) -> Sequence[Deletion]:
-        """Return the deletions, which are left out of the next notes; `fail` takes them back."""
-        pending, self._pending = self.pending, []
-        return pending
+    def begin(self, deletions: Sequence[Deletion]) -> None:
+        """Note that the snapshot whose notes come next removes these `deletions`."""
+        self._removing = frozenset(deletions)
 
-    def fail(self, begun: Sequence[Deletion]) -> None:
-        """Note that what was begun could not be done."""
-        self._pending = [*begun, *self._pending]
+    def done(self) -> None:
+        """Note that the snapshot has been taken."""
+        self._pending = [other for other in self._pending if other not in self._removing]
+        self._removing = frozenset()
+
+    def failed(self, now: float) -> None:
+        """Note that not everything could be removed: it is tried again after a while."""
+        self._removing = frozenset()
+        self._not_before = now + RETRY_AFTER_S
 
     def located(self, deletions: Sequence[Deletion]) -> Sequence[tuple[User, SessionId, float]]:
         """Return the user, session and time of opening of each, except of erased users."""
@@ -80,9 +94,11 @@ class Deletions(Projection):
             self._pending.append(deletion)
 
     def snapshot(self) -> object:
-        """Return the deletions."""
-        return list(self._pending)
+        """Return the deletions that remain, and whether the snapshot removes others."""
+        left = [other for other in self._pending if other not in self._removing]
+        return [left, bool(self._removing)]
 
     def restore(self, notes: Notes) -> None:
         """Restore the deletions."""
-        self._pending = [Deletion(*values) for values in notes or ()]
+        left, self.must_drop_earlier_snapshots = notes or ((), False)
+        self._pending = [Deletion(*values) for values in left]

@@ -16,14 +16,14 @@ from wxgptd.service.state.recently_erased import RecentlyErased
 
 
 class OnErasure:
-    """An effect that calls `call` when a user is erased."""
+    """An effect that calls `call` when a user is erased, or deletes a session."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call
 
     def __call__(self, entry: Entry) -> None:
-        """Call `call` if `entry` is an erasure."""
-        if _erases(entry):
+        """Call `call` if `entry` is an erasure or a deletion."""
+        if _erases(entry) or any(isinstance(event, e.SessionDeleted) for event in entry.events):
             self._call()
 
 

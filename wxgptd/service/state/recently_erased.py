@@ -35,12 +35,12 @@ class RecentlyErased:
 
     def note_used(self, user: User, before: UserState, day_began_at: float) -> None:
         """Add the usage of `user` since `day_began_at`."""
-        today = list(limits.questions_since(before, day_began_at))
-        if today:
+        today = limits.usage_since(before, day_began_at)
+        if today.questions:
             previous = self.used(user, day_began_at)
             self._used[self._digest(user)] = Usage(
-                questions=previous.questions + len(today),
-                tokens=previous.tokens + limits.tokens_of(today),
+                questions=previous.questions + today.questions,
+                tokens=previous.tokens + today.tokens,
             )
 
     def knows(self, user: User, delivery: DeliveryKey, now: float) -> bool:

@@ -9,7 +9,7 @@ collects the notes of the projections.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,6 +90,9 @@ class Snapshotter:
     def begin(self, snapshot_seq: int) -> None:
         """Start from the log as it was loaded."""
         self._snapshot_seq = snapshot_seq
+        if self._deletions.must_drop_earlier_snapshots:
+            dropped = self._in_thread(self._store.drop_earlier_snapshots)
+            dropped.addErrback(lambda failure: failure.trap(OSError) and None)
         self.look()
 
     def look(self) -> None:
@@ -132,27 +135,38 @@ class Snapshotter:
     async def _take_snapshot(self) -> RetentionResult:
         keep_s, now = self.retention.keep_s, self._event_clock.now()
         before = now - keep_s if keep_s else 0.0
-        if self._deletions.pending:
+        deleted = self._deletions.pending
+        if deleted:
             await self._store.begin_segment()
-        deleted = self._deletions.begin()
+        self._deletions.begin(deleted)
         try:
             capture = self._journal.capture(before, now - self.retention.links_s)
             capture = capture._replace(deleted=self._deletions.located(deleted))
             write = self._store.snapshot(capture)
             await self._journal.committed()  # a snapshot must not be ahead of the log
-            return await self._write(write, capture.last_seq, before)
+            damaged, retained = await self._write(write, capture.last_seq, before)
         except BaseException:
-            self._deletions.fail(deleted)
+            self._deletions.failed(now)
             raise
+        if damaged:
+            log.error(
+                "what was said in deleted conversations may still be in damaged segments: "
+                "{damaged}; repair them with `wxgpt log repair`",
+                damaged="; ".join(damaged),
+            )
+            self._deletions.failed(now)
+        else:
+            self._deletions.done()
+        return retained
 
     async def _write(
-        self, write: Callable[[], None], last_seq: int, before: float
-    ) -> RetentionResult:
+        self, write: Callable[[], Sequence[str]], last_seq: int, before: float
+    ) -> tuple[Sequence[str], RetentionResult]:
         try:
-            await self._in_thread(write)
+            damaged = await self._in_thread(write)
             self._snapshot_seq = last_seq
             self._last_snapshot_at = self._event_clock.now()
-            return await self._in_thread(
+            return damaged, await self._in_thread(
                 lambda: self._store.retain(before, self.retention.max_bytes)
             )
         except OSError as error:
