@@ -216,16 +216,18 @@ class Keyring:
     def make(self, user: User) -> UserKey:
         """Create a key for `user`; the caller must write its `record`."""
         reference = f"{user.account}:{secrets.token_hex(8)}"
-        key = UserKey(reference, user, secrets.token_bytes(KEY_BYTES))
+        return self._added(UserKey(reference, user, secrets.token_bytes(KEY_BYTES)))
+
+    def _added(self, key: UserKey) -> UserKey:
         self._unwritten[key.number] = key
-        self._new_numbers[self.tag(user)] = key.number
+        self._new_numbers[self.tag(key.user)] = key.number
         self._count += 1
         return key
 
     def adopt(self, record: bytes) -> UserKey | None:
-        """Add the key in a record of another keyring with the same master key, and return it.
+        """Add and return the key in a record of another keyring, unless it is known.
 
-        Returns None for a key that is known; otherwise the caller must write its `record`.
+        The caller must write its `record`.
 
         Raises:
             ValueError: it is not an intact record.
@@ -234,12 +236,8 @@ class Keyring:
         if not key_file.is_intact(record) or not key_file.is_current(record):
             raise ValueError("it is not an intact record")
         key = self._decrypted(key_file.payload_of(record))
-        if not key.reference or self.numbered(key.number) is not None:
-            return None
-        self._unwritten[key.number] = key
-        self._new_numbers[self.tag(key.user)] = key.number
-        self._count += 1
-        return key
+        is_known = not key.reference or self.numbered(key.number) is not None
+        return None if is_known else self._added(key)
 
     def record(self, key: UserKey) -> bytes:
         """Return the record of `key`."""

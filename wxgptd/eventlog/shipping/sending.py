@@ -59,7 +59,7 @@ class Sender:
         """Find out what there is to send.
 
         Raises:
-            CannotShip: there is no log, or it does not have the next event any more.
+            CannotShip: there is no log, or the next event has been dropped from it.
         """
         self._state_dir = state_dir
         self._directory = segments.log_directory(state_dir)
