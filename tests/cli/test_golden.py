@@ -43,7 +43,7 @@ words = ["价格"]
 reply = { text = "十元" }
 """
 GROUPS = {"sessions": ("list", "show", "stop"), "users": ("list", "block", "allow", "reset"),
-          "log": ("stat", "verify", "repair", "export", "import", "vacuum")}  # fmt: skip
+          "log": ("stat", "verify", "repair", "export", "import", "vacuum", "ship", "receive")}  # fmt: skip
 
 OFFLINE = {
     "check": "check",

@@ -140,6 +140,9 @@ class MemoryStore:
 
         return write
 
+    def shipped(self) -> tuple[int, float] | None:
+        return None
+
     def drop_earlier_snapshots(self) -> None:
         self.dropped += 1
 

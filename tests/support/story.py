@@ -340,6 +340,9 @@ class _Handle:
         write = self._store.snapshot(capture)
         return lambda: write() if self.alive else ()
 
+    def shipped(self) -> tuple[int, float] | None:
+        return None
+
     def drop_earlier_snapshots(self) -> None:
         self._store.drop_earlier_snapshots()
 

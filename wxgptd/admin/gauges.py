@@ -37,6 +37,11 @@ PLAIN = {
     "replay_events": "Events replayed at startup.",
 }
 
+OF_SHIPPING = {
+    "log_shipped_behind": "Events that have not been sent to the other machine.",
+    "log_shipped_s": "How long ago events were last sent to the other machine.",
+}
+
 OF_ACCOUNTS = {
     "push_usable": "Whether late answers can be pushed.",
 }
@@ -69,6 +74,9 @@ class Gauges(Collector):
                 yield _labelled(name, about, label, getattr(status, name))
         yield from _timeouts(status)
         yield from _log(status)
+        for name, about in OF_SHIPPING.items():
+            if getattr(status, name) is not None:
+                yield GaugeMetricFamily(_metric(name), about, float(getattr(status, name)))
         build = GaugeMetricFamily(
             _metric("build_info"), "Running versions.", labels=["version", "python", "twisted"]
         )

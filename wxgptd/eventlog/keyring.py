@@ -112,7 +112,8 @@ class Keyring:
         self._clear()
         self._seen, self._file = seen, descriptor
         self._close = weakref.finalize(self, os.close, descriptor)
-        self._read(_read_all(descriptor))
+        with os.fdopen(os.dup(descriptor), "rb") as file:
+            self._read(file.read())
         return True
 
     def _read(self, data: bytes) -> None:
@@ -386,11 +387,6 @@ class Keyring:
         for key in list(self._unwritten.values()):
             if key.number not in deleted:
                 yield self.record(key)
-
-
-def _read_all(descriptor: int) -> bytes:
-    with os.fdopen(os.dup(descriptor), "rb") as file:
-        return file.read()
 
 
 def _keep(cache: dict[T, UserKey], name: T, key: UserKey) -> None:

@@ -35,6 +35,7 @@ from wxgptd.eventlog.flushes import Flushes
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.positions import Place
 from wxgptd.eventlog.segments import creation_time
+from wxgptd.eventlog.shipping.progress import read_progress
 from wxgptd.eventlog.snapshot import Snapshot
 from wxgptd.eventlog.system import System
 from wxgptd.eventlog.user_key import number_of
@@ -291,6 +292,10 @@ class LogStore:
             syncs=self._writer.syncs,
             pending=self._flushes.pending,
         )
+
+    def shipped(self) -> tuple[int, float] | None:
+        """Return the last event that was sent to another machine, and when."""
+        return read_progress(self._state_dir)
 
     def full(self) -> bool:
         """Return whether the disk is full or stalled, so only essential events are appended."""

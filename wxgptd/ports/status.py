@@ -56,7 +56,8 @@ class DaemonStatus:
     never negative. Until the daemon is `ready`, values from the log are left out. `push` says
     whether late answers can be pushed, or why not; `models` does the same for model servers, and
     `model_failures` lists their last failures. `seconds_since_full` lists what was full in the last
-    few minutes.
+    few minutes. `log_shipped_behind` is how many events `wxgpt log ship` has not sent yet, and
+    `log_shipped_s` how long ago it last noted that; None if the log was never shipped.
     """
 
     version: str
@@ -85,6 +86,8 @@ class DaemonStatus:
     seconds_since_full: Mapping[str, float]
     log_last_seq: int
     log_snapshot_seq: int
+    log_shipped_behind: int | None
+    log_shipped_s: float | None
     log_events: int
     log_pending_appends: int
     log_fsync_s: FsyncStatus

@@ -57,6 +57,13 @@ class EventStore(Protocol):
         """Return the counts since the start."""
         ...
 
+    def shipped(self) -> tuple[int, float] | None:
+        """Return the last event that was sent to another machine, and when (s since the epoch).
+
+        None if none ever was.
+        """
+        ...
+
     def full(self) -> bool:
         """Return whether the disk is almost full, so that new work should be rejected."""
         ...

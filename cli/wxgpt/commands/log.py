@@ -1,10 +1,11 @@
-"""`wxgpt log`: inspect, repair, export and import the event log."""
+"""`wxgpt log`: inspect, repair, export, import and ship the event log."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -13,8 +14,6 @@ from wxgpt import control, options, render
 from wxgpt.failures import UsageFailure
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from wxgptd.eventlog.repair import Plan
 
 
@@ -23,7 +22,7 @@ VACUUM_S = 600.0
 
 @click.group("log")
 def command() -> None:
-    """Inspect, repair, export and import the event log.
+    """Inspect, repair, export, import and ship the event log.
 
     \b
     Examples:
@@ -31,6 +30,7 @@ def command() -> None:
       wxgpt log verify
       wxgpt log repair --dry-run
       wxgpt log export > events.ndjson
+      wxgpt log ship | ssh standby wxgpt log receive /var/lib/wxgptd
     """
 
 
@@ -298,3 +298,100 @@ def vacuum(output: str) -> None:
         f"snapshot at event {result['snapshot']}; {dropped} dropped "
         f"({result['dropped_bytes']:,} bytes), {result['left_bytes']:,} bytes of log left"
     )
+
+
+@command.command("ship")
+@click.option(
+    "--after",
+    "after",
+    metavar="POSITION",
+    default="0",
+    help="What the other end has: the output of `wxgpt log receive DIR --position`.",
+)
+@click.option("--once", is_flag=True, help="Stop at the end of the log.")
+def ship(after: str, once: bool) -> None:  # fmt: skip
+    """Write the log's events to standard output as they happen, for `wxgpt log receive`.
+
+    Users' keys are sent encrypted with the master key. Neither the master key nor the link key is
+    sent: the other machine gets them, and the log so far, from a backup.
+
+    \b
+    Examples:
+      wxgpt backup log.tar.gz          # once; there: wxgpt restore log.tar.gz
+      wxgpt log ship | ssh standby wxgpt log receive /var/lib/wxgptd
+      wxgpt log ship --after "$(ssh standby wxgpt log receive /var/lib/wxgptd --position)" |
+        ssh standby wxgpt log receive /var/lib/wxgptd
+    """
+    import os
+    import sys
+
+    from wxgpt.log import pipes
+    from wxgptd.eventlog.shipping.sending import Position
+
+    state_dir = options.load_server().state_dir
+    try:
+        position = Position.parse(after)
+    except ValueError:
+        raise UsageFailure(
+            f"{after!r} is not a position", hint="`wxgpt log receive DIR --position` prints one"
+        ) from None
+    if sys.stdout.isatty():
+        raise UsageFailure(
+            "standard output is a terminal", hint="pipe it to `wxgpt log receive DIR`"
+        )
+    master = options.master_key(state_dir)
+    try:
+        pipes.ship(state_dir, master, position, sys.stdout.buffer, follow=not once)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush
+        raise UsageFailure(
+            "the other end has closed the pipe", hint="its own error says why"
+        ) from None
+
+
+@command.command("receive")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--position", "only_position", is_flag=True, help="Only print what DIR has.")
+def receive(directory: Path, only_position: bool) -> None:
+    """Follow the log of another machine, which `wxgpt log ship` writes to standard input.
+
+    DIR is a state directory: restore a backup of the other machine there first. No daemon may use
+    it meanwhile. To take over, stop this command and start the daemon.
+
+    \b
+    Examples:
+      ssh main wxgpt log ship | wxgpt log receive /var/lib/wxgptd
+      wxgpt log receive /var/lib/wxgptd --position
+    """
+    import sys
+
+    from wxgpt.log import pipes
+    from wxgptd.eventlog import master_key
+    from wxgptd.eventlog.shipping.receiving import Receiver
+    from wxgptd.eventlog.shipping.sending import position_of
+
+    if only_position:
+        click.echo(str(position_of(directory)))
+        return
+    try:
+        master = options.configured_master_key()
+    except options.NoConfiguration:
+        master = None
+    if master is None:
+        try:
+            master = master_key.read_master(master_key.master_path(directory))
+        except OSError as error:
+            raise options.NoMasterKey(
+                f"{master_key.master_path(directory)}: {error.strerror}",
+                hint="`wxgpt backup` on the other machine, and `wxgpt restore` here, come first",
+            ) from None
+    with options.writing_as_daemon(directory):
+        receiver = Receiver(directory, master)
+        try:
+            click.echo(f"{directory} has the events up to {receiver.position.seq}", err=True)
+            pipes.receive(
+                receiver, master, sys.stdin.buffer, lambda word: click.echo(word, err=True)
+            )
+        finally:
+            receiver.close()
+    click.echo(f"the stream has ended at event {receiver.position.seq}", err=True)

@@ -52,6 +52,14 @@ class Position(NamedTuple):
         return cls(int(seq), int(snapshot_seq or 0))
 
 
+def position_of(state_dir: Path) -> Position:
+    """Return what a state directory has, even while it is in use."""
+    directory = segments.log_directory(state_dir)
+    snapshots = segments.list_snapshots(directory)
+    snapshot_seq = segments.last_seq_of(snapshots[-1]) if snapshots else 0
+    return Position(max(reader.newest_seq(directory), snapshot_seq), snapshot_seq)
+
+
 class Sender:
     """The messages about the log in `state_dir`, for a receiver that is at `after`."""
 

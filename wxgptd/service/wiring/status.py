@@ -23,6 +23,7 @@ def read(rooms: Rooms) -> DaemonStatus:
     base, state, answers, lifecycle = rooms.base, rooms.state, rooms.answers, rooms.lifecycle
     now, figures, settings = base.event_clock.now(), base.environment.store.figures(), base.settings
     accounts, assistants = settings.accounts, settings.assistants
+    shipped = base.environment.store.shipped()
     models = {name: assistant.model for name, assistant in assistants.items()}
     why_unhealthy, running = rooms.operations.health.unhealthy_reason, answers.flights.running()
     # Until the service is ready, a thread is still loading the log into the projections.
@@ -61,6 +62,8 @@ def read(rooms: Rooms) -> DaemonStatus:
         seconds_since_full=base.fullness.recent(),
         log_last_seq=figures.last_seq,
         log_snapshot_seq=state.snapshotter.snapshot_seq,
+        log_shipped_behind=figures.last_seq - shipped[0] if shipped is not None else None,
+        log_shipped_s=max(0.0, now - shipped[1]) if shipped is not None else None,
         log_events=figures.events,
         log_pending_appends=figures.pending,
         log_fsync_s=FsyncStatus(figures.commits, figures.sync_s, figures.syncs),
