@@ -116,6 +116,23 @@ def test_a_daemon_that_is_killed_while_it_answers_goes_on(theatre, phone):
     expect(page.page.locator(".turn").nth(1).locator(".answer")).to_have_text("从头说完。")
 
 
+def test_a_question_asked_of_a_killed_daemon_is_asked_once_when_it_is_back(theatre, phone):
+    link = answered_link(theatre, "asks-the-dead")
+    page = phone()
+    page.excuse("ERR_|Failed to load resource")
+    page.open(link)
+    expect(page.page.locator("#ask textarea")).to_be_visible()
+    theatre.stage.kill()
+    ask(page, "有人吗")
+    page.see(TEXTS.page_not_sent)
+    assert page.page.locator("#ask textarea").input_value() == "有人吗"
+    theatre.stage.start_daemon()
+    theatre.model.expect("有人吗").write("有。").end()
+    page.page.locator("#send").click()
+    page.see("有。")
+    assert times_asked(theatre, "有人吗") == 1
+
+
 def test_a_shared_link_can_be_read_but_not_written_on(theatre, phone):
     link = answered_link(theatre, "shares").partition("#")[0]
     page = phone()
