@@ -42,6 +42,14 @@ def address_of(shared) -> str:
     return shared.value["url"].removeprefix("https://chat.example.com")
 
 
+def history_of(story: Story, browser: Browser) -> tuple[str, str]:
+    """Let the browser write on the history's page; return its path and the newest session."""
+    history = link_in(story.say("/history"))
+    assert browser.claim(history).code == 200
+    base = history.partition("#")[0]
+    return base, re.findall(r'data-session="([^"]+)"', browser.get(base).body)[0]
+
+
 def test_a_shared_link_shows_exactly_the_chosen_turns_and_nothing_to_write_with(stage):
     story, browser, path = stage
     first, second = turns_of(browser, path)
@@ -211,10 +219,7 @@ def test_links_survive_a_restart_with_and_without_a_snapshot(stage):
 
 def test_a_conversation_is_shared_from_the_history(stage):
     story, browser, _path = stage
-    history = link_in(story.say("/history"))
-    browser.claim(history)
-    base = history.partition("#")[0]
-    (session,) = re.findall(r'data-session="([^"]+)"', browser.get(base).body)
+    base, session = history_of(story, browser)
     shared = browser.post(base, "share", {"session": session}, key="key-of-history")
     body = story.get(address_of(shared)).body
     assert ANSWER in body
@@ -225,10 +230,7 @@ def test_a_conversation_is_shared_from_the_history(stage):
 def test_a_deleted_conversation_is_gone_from_every_page_at_once(stage):
     story, browser, path = stage
     shared = address_of(browser.post(path, "share"))
-    history = link_in(story.say("/history"))
-    browser.claim(history)
-    base = history.partition("#")[0]
-    (session,) = re.findall(r'data-session="([^"]+)"', browser.get(base).body)
+    base, session = history_of(story, browser)
     story.advance(5)
     assert Browser(story).post(base, "delete", {"session": session}).code == 401
     assert browser.post(base, "delete", {"session": session}).code == 200
@@ -351,10 +353,7 @@ def test_a_conversation_in_use_is_not_deleted():
 
 def test_the_next_message_after_a_deletion_starts_from_nothing(stage):
     story, browser, _path = stage
-    history = link_in(story.say("/history"))
-    browser.claim(history)
-    base = history.partition("#")[0]
-    (session,) = re.findall(r'data-session="([^"]+)"', browser.get(base).body)
+    base, session = history_of(story, browser)
     story.advance(30)
     browser.post(base, "delete", {"session": session})
     story.open()

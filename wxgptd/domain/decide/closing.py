@@ -67,13 +67,14 @@ def is_busy(state: UserState, session: Session, at: float) -> bool:
     if any(name in session.questions for name in (*state.unanswered, push)):
         return True
     return any(
-        _is_about(window, session) and at - window.first_at <= OVER_AFTER_S
+        _may_be_asked_for(window, session) and at - window.first_at <= OVER_AFTER_S
         for key, window in state.windows.items()
         if not key.startswith(PAGE_PREFIX)
     )
 
 
-def _is_about(window: Window, session: Session) -> bool:
+def _may_be_asked_for(window: Window, session: Session) -> bool:
+    """Return whether the reply of `window` needs `session`; a command's reply does not."""
     match window:
         case Open():
             return window.session == session.id

@@ -73,7 +73,7 @@ def deleted(state: UserState, event: e.SessionDeleted) -> UserState:
         raise Inconsistent(f"session {event.session} deleted, but it was not a past one")
     questions = session.questions
     windows = {
-        key: _without_words(window, event.at) if is_about(window, session) else window
+        key: _without_words(window, event.at) if _is_about(window, session) else window
         for key, window in state.windows.items()
     }
     shares = (
@@ -90,7 +90,7 @@ def deleted(state: UserState, event: e.SessionDeleted) -> UserState:
     )
 
 
-def is_about(window: Window, session: Session) -> bool:
+def _is_about(window: Window, session: Session) -> bool:
     """Return whether a message belongs to `session`, or its reply is about one of its questions."""
     question = window.question if isinstance(window, Open) else window.reply.question
     return window.session == session.id or question in session.questions
