@@ -10,9 +10,11 @@ from tests.support.words_in import words_in
 from wxgpt.wechat import messages
 from wxgptd import config as cfg
 from wxgptd.domain.model.past import Past
+from wxgptd.domain.model.reply_window import Open
 from wxgptd.domain.model.state import EMPTY
 from wxgptd.domain.model.values import User
 from wxgptd.eventlog import loading
+from wxgptd.service.state.recently_erased import RecentlyErased
 
 ANSWER = "因为空气分子对短波长的光散射得更强。"
 ALICE = User("main", "alice")
@@ -229,3 +231,13 @@ def test_an_erased_users_words_are_nowhere_in_memory():
     assert list(words_in(story.service, lambda text: "天空" in text))
     assert erase(story) == [True]
     assert list(words_in(story.service, lambda text: "天空" in text or ANSWER in text)) == []
+
+
+def test_an_attempt_after_an_erasure_is_known_even_if_its_first_sending_was_misjudged():
+    recently_erased = RecentlyErased()
+    # A clock that was stepped makes a fresh message seem to have been under way for 15 s.
+    before = EMPTY._replace(windows={"m1": Open(85.0, 1, "m1"), "m0": Open(20.0, 3, "m0")})
+    recently_erased.note(ALICE, before, 102.0)
+    assert recently_erased.knows(ALICE, "m1", 106.3)
+    assert not recently_erased.knows(ALICE, "m1", 122.5)
+    assert not recently_erased.knows(ALICE, "m0", 102.5)

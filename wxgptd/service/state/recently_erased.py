@@ -11,7 +11,7 @@ import secrets
 from hashlib import blake2b
 
 from wxgptd.domain.decide import limits
-from wxgptd.domain.model.reply_window import OVER_AFTER_S
+from wxgptd.domain.model.reply_window import OVER_AFTER_S, WINDOW_S
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import DeliveryKey, Usage, User
 
@@ -28,10 +28,10 @@ class RecentlyErased:
     def note(self, user: User, before: UserState, now: float) -> None:
         """Remember that `user`, whose state was `before`, is erased."""
         self._until = {key: until for key, until in self._until.items() if until > now}
+        # Counted from now: when WeChat first sent a message is an estimate.
         for delivery, window in before.windows.items():
-            until = window.first_at + OVER_AFTER_S
-            if until > now:
-                self._until[self._digest(user), delivery] = until
+            if window.first_at > now - OVER_AFTER_S - WINDOW_S:
+                self._until[self._digest(user), delivery] = now + OVER_AFTER_S
 
     def note_used(self, user: User, before: UserState, day_began_at: float) -> None:
         """Add the usage of `user` since `day_began_at`."""
