@@ -15,8 +15,8 @@ from tests.support.scripted_model import Answer
 
 pytestmark = [pytest.mark.processes, pytest.mark.alone]
 
-LATE = '[window]\ndeliberate_timeouts_per_5min = 0\nreply_margin = "4s"\n'
-"""Without deliberate timeouts, an answer continues on the page after one second."""
+LATE = '[window]\ndeliberate_timeouts_per_5min = 0\nreply_margin = "3s"\n'
+"""Without deliberate timeouts, an answer continues on the page after two seconds."""
 
 SLOW_TO_RENDER = "[" * 16_000
 LONG_ANSWER = ["天空是蓝色的。" * 100] * 120
