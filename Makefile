@@ -10,7 +10,7 @@ WORKERS ?= $(shell echo $$((2 * $(CORES))))
 DISTRIBUTED := --dist loadgroup --no-loadscope-reorder
 
 # Targets that are too slow for `make test`; `make nightly` runs them all.
-NIGHTLY := torture siege test-peers bench million soak
+NIGHTLY := torture siege test-peers bench million soak coverage
 
 .DEFAULT_GOAL := help
 .PHONY: help demo check test nightly $(NIGHTLY) lint style types fast format docs golden simulate pictures lock clean
@@ -28,16 +28,14 @@ check: .venv/ready           ## while you write: style, types and every test tha
 fast: .venv/ready            ## only the tests of `make check`
 	$(BIN)/python -m pytest -q -n $(CORES) $(DISTRIBUTED) -m "not processes" $(PYTEST)
 
-# With CI set, coverage is measured too, which takes half as long again.
 test: lint                   ## before you push: everything that runs offline, including real processes
-ifdef CI
+	$(BIN)/python -m pytest -n $(WORKERS) $(DISTRIBUTED) $(PYTEST)
+
+coverage: .venv/ready        ## nightly: the tests again, and which lines they run (40 min)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(WORKERS) $(DISTRIBUTED) $(PYTEST)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-else
-	$(BIN)/python -m pytest -n $(WORKERS) $(DISTRIBUTED) $(PYTEST)
-endif
 
 nightly: .venv/ready         ## everything too slow for `make test`, with one table of results
 	@$(BIN)/python tests/nightly.py $(NIGHTLY)

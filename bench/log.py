@@ -30,7 +30,8 @@ from twisted.internet.task import react
 from wxgptd.domain.model.events import QuestionAsked
 from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import codec, framing, packing, reader, segments
-from wxgptd.eventlog.store import LogStore, StoreListener, Turns
+from wxgptd.eventlog.callbacks import StoreListener, Turns
+from wxgptd.eventlog.store import LogStore
 
 
 def question() -> QuestionAsked:

@@ -51,8 +51,9 @@ from wxgptd.domain.model.values import (
     User,
 )
 from wxgptd.eventlog import codec, framing, reader, segments, snapshotting
+from wxgptd.eventlog.callbacks import StoreListener, Turns
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.eventlog.store import LogStore, StoreListener, Turns
+from wxgptd.eventlog.store import LogStore
 from wxgptd.service.state.earlier_links import EarlierLinks
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.projections import ModelCalibration, OpenSessions

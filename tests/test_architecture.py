@@ -124,9 +124,13 @@ def test_appends_and_flights_each_have_one_owner():
     assert appending == {"wxgptd/service/state/journal.py"}
     assert modules_calling("open", 2, "InFlight") == {
         "answers/answer_runner.py",
+        "answers/mirroring.py",  # while another node answers
         "answers/recovery.py",
     }
-    assert modules_calling("land", 2, "InFlight") == {"answers/answer_runner.py"}
+    assert modules_calling("land", 2, "InFlight") == {
+        "answers/answer_runner.py",
+        "answers/mirroring.py",
+    }
     assert modules_calling("start", 3, "InFlight") == {"answers/answer_runner.py"}
     assert modules_calling("start", 2, "Flight") == {"answers/inflight.py"}
 

@@ -70,13 +70,30 @@ def require_ready(status: int) -> None:
 
     Raises:
         Unreachable: it is still starting, or failed.
+        Standby: another node of the cluster leads.
     """
+    if status == 409:
+        leader = cluster_leader()
+        raise Standby(
+            f"this node is a standby; {leader} leads" if leader else "no node leads at the moment",
+            hint=f"run the command on {leader}" if leader else "see `wxgpt cluster status`",
+        )
     if status == 503:
         raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
     if status >= 500:
         raise Unreachable(
             f"the daemon failed: HTTP {status}", hint="see its log: journalctl -u wxgptd"
         )
+
+
+class Standby(WxgptError):
+    """another node of the cluster leads"""
+
+
+def cluster_leader() -> str:
+    """Return the name of the node that leads the cluster, or an empty string."""
+    status, summary = request("GET", "/cluster")
+    return str(summary["leader"]) if status == 200 else ""
 
 
 class DaemonFailed(WxgptError):

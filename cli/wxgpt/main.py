@@ -39,6 +39,7 @@ COMMANDS = {
     "backup": "Back up the state directory to a file.",
     "restore": "Restore the state directory from a backup.",
     "log": "Inspect, repair, export and import the event log.",
+    "cluster": "Create a cluster of several machines, look at it, hand over the lead.",
     "demo-model": "Run only the demo model.",
     "completion": "Print a shell completion script.",
     "help": "Explain exit codes, times, output and the environment.",

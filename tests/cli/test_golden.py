@@ -22,7 +22,7 @@ from tests.support.model_server import answer_at
 from tests.support.story import Story
 from wxgpt.main import COMMANDS
 from wxgptd import __version__
-from wxgptd.eventlog.store import StoreUnavailable
+from wxgptd.eventlog.unavailable import StoreUnavailable
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 CONFIG = """

@@ -18,9 +18,10 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import Inconsistent
 from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import codec, framing, loading, packing, recovery, repair, segments, verifying
+from wxgptd.eventlog.callbacks import StoreListener, Turns
 from wxgptd.eventlog.following import Follower
 from wxgptd.eventlog.reader import LogDamaged
-from wxgptd.eventlog.store import LogStore, StoreListener, Turns
+from wxgptd.eventlog.store import LogStore
 
 SNAPSHOTS = LOGS.parent / "snapshots"
 NEW = User(AccountName("main"), OpenId("new"))

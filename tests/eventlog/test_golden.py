@@ -23,9 +23,10 @@ from wxgptd.domain.evolve import fold
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import Standing
 from wxgptd.eventlog import codec, reader, segments
+from wxgptd.eventlog.callbacks import StoreListener, Turns
 from wxgptd.eventlog.codec import KINDS
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.eventlog.store import LogStore, StoreListener, Turns
+from wxgptd.eventlog.store import LogStore
 from wxgptd.ports.record import Recorded
 
 LOGS = Path(__file__).parent.parent / "fixtures" / "logs"

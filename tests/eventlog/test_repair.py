@@ -28,7 +28,8 @@ from wxgptd.domain.evolve import evolve, fold
 from wxgptd.domain.model.state import EMPTY
 from wxgptd.domain.model.values import CloseReason
 from wxgptd.eventlog import framing, loading, reader, repair, segments, verifying
-from wxgptd.eventlog.store import LogStore, StoreListener, Turns
+from wxgptd.eventlog.callbacks import StoreListener, Turns
+from wxgptd.eventlog.store import LogStore
 
 EVENTS = conversation(6)
 SEGMENT_BYTES = 1 << 20

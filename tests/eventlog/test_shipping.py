@@ -33,6 +33,7 @@ from wxgptd.eventlog.shipping.messages import (
 )
 from wxgptd.eventlog.shipping.receiving import Receiver
 from wxgptd.eventlog.shipping.sending import CannotShip, Position, Sender
+from wxgptd.eventlog.taking import CannotTake
 from wxgptd.eventlog.writer import SegmentBounds
 from wxgptd.ports.record import Capture
 
@@ -257,7 +258,7 @@ def test_a_gap_is_refused_at_either_end(there, here, reactor):
 
 @pytest.mark.parametrize("junk", [b"", b"ssh: banner\n" * 9, b"WXGPTSHP\0\7" + bytes(16)])
 def test_junk_is_refused(here, junk):
-    with pytest.raises((StreamRefused, StreamEnded)):
+    with pytest.raises((StreamRefused, CannotTake, StreamEnded)):
         receive(here, junk)
 
 
@@ -270,7 +271,7 @@ def test_every_flipped_byte_is_noticed(there, here, reactor):
         link_key(here)
         broken = bytearray(whole)
         broken[at] ^= 0x20
-        with contextlib.suppress(StreamRefused, StreamEnded):
+        with contextlib.suppress(StreamRefused, CannotTake, StreamEnded):
             receive(here, bytes(broken))
         got = read(here / "log") if list(here.glob("log/*.wxlog")) else []
         assert got == complete[: len(got)]
@@ -306,7 +307,7 @@ def test_a_hostile_sender_with_the_right_keys_writes_nothing(here, messages):
         m._replace(link_key=digest_of(LINK_KEY)) if isinstance(m, Hello) else m for m in messages
     ]
     data = packer.preamble + b"".join(map(packer.pack, messages))
-    with pytest.raises(StreamRefused):
+    with pytest.raises((StreamRefused, CannotTake)):
         receive(here, data)
     assert read(here / "log") == []
 

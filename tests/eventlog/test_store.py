@@ -16,11 +16,13 @@ from wxgptd.domain.evolve import fold
 from wxgptd.domain.model.events import UserErased
 from wxgptd.domain.model.values import AnswerUsage, User
 from wxgptd.eventlog import segments, snapshot
+from wxgptd.eventlog.callbacks import StoreListener, Turns
 from wxgptd.eventlog.disk import RESERVE_BYTES, ROOM_NEEDED_BYTES, Disk
 from wxgptd.eventlog.packing import Unencodable
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
-from wxgptd.eventlog.store import MAX_WAITING, LogStore, StoreListener, StoreUnavailable, Turns
+from wxgptd.eventlog.store import MAX_WAITING, LogStore
 from wxgptd.eventlog.system import System
+from wxgptd.eventlog.unavailable import StoreUnavailable
 from wxgptd.ports.record import Capture
 
 EVENTS = conversation(2)

@@ -322,7 +322,7 @@ def test_unfollowing_the_account_revokes_all_links():
 
 def test_pages_say_that_the_service_is_starting_until_the_log_is_loaded():
     story, path = late(answer_at(16, ANSWER))
-    story.service._lifecycle.ready = False
+    story.service._lifecycle.ready = story.service._lifecycle.loaded = False
     response = story.get(path)
     assert response.code == 503
     assert TEXTS.page_starting in response.body

@@ -23,7 +23,7 @@ from wxgptd.service.root import Root
 from wxgptd.wechat import signature
 from wxgptd.wechat.forwarding import BackendReply
 from wxgptd.wechat.signature import Freshness
-from wxgptd.wechat.webhook import Credentials, Webhook
+from wxgptd.wechat.webhook import Credentials, Onward, Webhook
 
 TOKEN = "token"
 MESSAGE = (
@@ -98,7 +98,7 @@ class World:
             Credentials("main", TOKEN, "", []),
             self,
             freshness=Freshness(lambda: 1_700_000_000.0, 0.0),
-            forward=self._forward,
+            onward=Onward(self._forward, self._forward),
             secret=b"s" * 32,
             rejected=lambda account, kind: None,
         )
@@ -121,7 +121,7 @@ class World:
 
         self.site.channel = channel
 
-    def attempt(self, user, delivery, content, sent_at):
+    def attempt(self, user, delivery, content, sent_at, relay=None):
         self.contents.append(content)
         if self.outcome is not None:
             return succeed(self.outcome)

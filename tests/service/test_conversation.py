@@ -301,7 +301,7 @@ def test_nothing_is_sent_when_the_log_fails():
     story.open()
     story.store.stalled = True
     sent = story.send("一？", attempts=1)
-    from wxgptd.eventlog.store import StoreUnavailable
+    from wxgptd.eventlog.unavailable import StoreUnavailable
 
     story.store.fail(StoreUnavailable())
     story.advance(1)

@@ -13,7 +13,7 @@ from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgpt.wechat import messages
 from wxgptd import config as cfg
-from wxgptd.eventlog.store import StoreUnavailable
+from wxgptd.eventlog.unavailable import StoreUnavailable
 
 ANSWER = "因为空气。"
 

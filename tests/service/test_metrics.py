@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 from tests.support.model_server import answer_at, error
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
-from wxgptd.eventlog.store import StoreUnavailable
+from wxgptd.eventlog.unavailable import StoreUnavailable
 
 
 def value(story: Story, name: str, **labels: str) -> float:

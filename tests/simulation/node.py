@@ -26,9 +26,11 @@ from wxgptd import config as cfg
 from wxgptd.domain.model.events import Event, UserErased
 from wxgptd.domain.model.values import User
 from wxgptd.eventlog import reader, segments
+from wxgptd.eventlog.callbacks import StoreListener, Turns
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.eventlog.store import LogStore, StoreListener, StoreUnavailable, Turns
+from wxgptd.eventlog.store import LogStore
 from wxgptd.eventlog.system import System
+from wxgptd.eventlog.unavailable import StoreUnavailable
 from wxgptd.eventlog.writer import SegmentBounds
 from wxgptd.ports.record import Recorded
 from wxgptd.ports.threads import Threads

@@ -21,8 +21,9 @@ from wxgptd.domain.model import events, values
 from wxgptd.domain.model.events import Event
 from wxgptd.domain.model.values import User
 from wxgptd.eventlog import codec, reader, segments
+from wxgptd.eventlog.callbacks import StoreListener, Turns
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.eventlog.store import LogStore, StoreListener, Turns
+from wxgptd.eventlog.store import LogStore
 from wxgptd.ports.record import Recorded
 
 LOGS = Path(__file__).parent.parent / "fixtures" / "logs"

@@ -26,8 +26,9 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import DeliveryKey, User
 from wxgptd.errors import WxgptError
+from wxgptd.eventlog.callbacks import StoreListener, Turns
 from wxgptd.eventlog.disk import Disk
-from wxgptd.eventlog.store import LogStore, StoreListener, Turns
+from wxgptd.eventlog.store import LogStore
 from wxgptd.eventlog.system import System
 from wxgptd.eventlog.writer import SegmentBounds
 from wxgptd.ports.record import Capture

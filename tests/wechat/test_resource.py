@@ -15,7 +15,7 @@ from wxgptd.ports.wechat import Ignore, Say, Silence
 from wxgptd.wechat import crypto, envelope, signature
 from wxgptd.wechat.resource import WebhookResource
 from wxgptd.wechat.signature import Freshness
-from wxgptd.wechat.webhook import Credentials, Webhook
+from wxgptd.wechat.webhook import Credentials, Onward, Webhook
 
 NOW = 1_700_000_000
 TOKEN = "token"
@@ -32,7 +32,7 @@ class FakeConversations:
         self.attempts: list = []
         self.cancelled = 0
 
-    def attempt(self, user, delivery, content, sent_at):
+    def attempt(self, user, delivery, content, sent_at, relay=None):
         self.attempts.append((user, delivery, content))
         if self.outcome is not None:
             return succeed(self.outcome)
@@ -55,7 +55,7 @@ class Hook:
             credentials,
             self.answerer,
             freshness=Freshness(lambda: NOW, 300.0),
-            forward=self.forward,
+            onward=Onward(self.forward, self.forward),
             secret=b"s" * 32,
             rejected=lambda account, kind: None,
         )

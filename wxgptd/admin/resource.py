@@ -5,27 +5,26 @@ Only the daemon's own user may open the UNIX socket; no other authentication is 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from wxgptd.errors import WxgptError
+from wxgptd.admin.answering import give_up, json_body, not_found
+from wxgptd.admin.cluster import Cluster, Standby
 from wxgptd.ports.control import Control, Faulty, ModelTrial
 
 log = Logger()
 
 STANDINGS = ("default", "allowed", "blocked")
 MAX_USERS = 10_000
-FLOAT_DIGITS = 6
+CHANGING = (b"sessions", b"users")
+"""The topics whose POSTs record events."""
+
 MAX_STANDING_S = 100 * 365 * 86_400.0
 
 
@@ -42,7 +41,23 @@ class Admin(Resource):
         self.putChild(b"accounts", _Accounts(control))
         self.putChild(b"log", _Log(control))
         self.putChild(b"reload", _Reload(control))
+        self.putChild(b"cluster", Cluster(control))
         self.putChild(b"metrics", Metrics(metrics))
+        self._control = control
+
+    def getChildWithDefault(self, path: bytes, request: Request) -> Resource:
+        """Return the child for a topic; on a standby, nothing but the node itself is changed."""
+        if (
+            request.method == b"POST"
+            and path in CHANGING
+            and (request.postpath or [])[-1:] != [b"whose"]
+        ):
+            cluster = self._control.cluster
+            leader = cluster.leader() if cluster is not None else None
+            if leader is not None:
+                return Standby(leader)
+        child: Resource = super().getChildWithDefault(path, request)
+        return child
 
 
 class _OfControl(Resource):
@@ -53,34 +68,11 @@ class _OfControl(Resource):
         self._control = control
 
 
-def _not_found(request: Request) -> bytes:
-    request.setResponseCode(404)
-    return _json(request, {"error": "not found"})
-
-
-def _json(request: Request, value: object) -> bytes:
-    request.setHeader(b"content-type", b"application/json; charset=utf-8")
-    return json.dumps(_plain(value), ensure_ascii=False).encode("utf-8", "replace")
-
-
-def _plain(value: object) -> object:
-    """Return `value` as JSON types: objects by field name, floats rounded."""
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return _plain(value._asdict())
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return round(value, FLOAT_DIGITS) if isinstance(value, float) else value
-
-
 class _Status(_OfControl):
     isLeaf = True
 
     def render_GET(self, request: Request) -> bytes:
-        return _json(request, self._control.status())
+        return json_body(request, self._control.status())
 
 
 class _Sessions(_OfControl):
@@ -92,7 +84,7 @@ class _Sessions(_OfControl):
     def render_GET(self, request: Request) -> bytes:
         if not self._control.ready():
             return _Starting().render_GET(request)
-        return _json(request, self._control.sessions.open())
+        return json_body(request, self._control.sessions.open())
 
 
 class _Questions(_OfControl):
@@ -101,7 +93,7 @@ class _Questions(_OfControl):
     def render_GET(self, request: Request) -> bytes:
         if not self._control.ready():
             return _Starting().render_GET(request)
-        return _json(request, self._control.sessions.pending())
+        return json_body(request, self._control.sessions.pending())
 
 
 class _Starting(Resource):
@@ -111,7 +103,7 @@ class _Starting(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         request.setResponseCode(503)
-        return _json(request, {"error": "starting"})
+        return json_body(request, {"error": "starting"})
 
     render_POST = render_GET
 
@@ -128,31 +120,17 @@ class _Session(Resource):
 
     def render_POST(self, request: Request) -> bytes | int:
         if request.postpath != [b"stop"]:
-            return _not_found(request)
+            return not_found(request)
         stopped = self._control.sessions.stop(self._session)
         stopped.addCallback(lambda success: self._answer(request, success))
-        stopped.addErrback(_give_up, request)
+        stopped.addErrback(give_up, request)
         return NOT_DONE_YET
 
     def _answer(self, request: Request, stopped: bool) -> None:
         if not stopped:
             request.setResponseCode(404)
-        request.write(_json(request, {"stopped": stopped}))
+        request.write(json_body(request, {"stopped": stopped}))
         request.finish()
-
-
-def _give_up(failure: Failure, request: Request) -> None:
-    """Report why a request could not be carried out; a bug is logged, and its connection closed."""
-    if failure.check(CancelledError) is not None:
-        return  # the client has disconnected
-    if isinstance(error := failure.value, WxgptError):
-        log.warn("a request on the admin socket failed: {error}", error=error)
-        request.setResponseCode(500)
-        request.write(_json(request, {"error": str(error), "hint": error.hint}))
-        request.finish()
-        return
-    log.failure("a request on the admin socket failed", failure)
-    request.loseConnection()
 
 
 class _Users(_OfControl):
@@ -174,7 +152,7 @@ class _Users(_OfControl):
         limit = request.args.get(b"n", [b""])[0]
         standing = request.args.get(b"standing", [b""])[0].decode("utf-8", "replace")
         count = int(limit) if re.fullmatch(rb"[0-9]{1,9}", limit) else MAX_USERS
-        return _json(request, self._control.users.newest(min(count, MAX_USERS), standing))
+        return json_body(request, self._control.users.newest(min(count, MAX_USERS), standing))
 
     def render_POST(self, request: Request) -> bytes | int:
         if not self._control.ready():
@@ -185,7 +163,7 @@ class _Users(_OfControl):
                     account.decode("utf-8", "replace"), openid.decode("utf-8", "replace")
                 )
                 forgotten.addCallback(lambda changed: self._answer(request, changed))
-                forgotten.addErrback(_give_up, request)
+                forgotten.addErrback(give_up, request)
                 return NOT_DONE_YET
             case [account, openid, b"whose"]:
                 assert request.content is not None
@@ -199,7 +177,7 @@ class _Users(_OfControl):
                 )
                 if handler is None:
                     request.setResponseCode(404)
-                return _json(request, {"whose": handler})
+                return json_body(request, {"whose": handler})
             case _:
                 return self._change(request)
 
@@ -208,7 +186,7 @@ class _Users(_OfControl):
         known = len(path) == 2 and self._control.users.knows(*path)
         if not known:
             request.setResponseCode(404)
-        return _json(request, {"known": known})
+        return json_body(request, {"known": known})
 
     def _change(self, request: Request) -> bytes | int:
         try:
@@ -219,16 +197,16 @@ class _Users(_OfControl):
                 raise ValueError
         except (ValueError, KeyError):
             request.setResponseCode(400)
-            return _json(request, {"error": "invalid request"})
+            return json_body(request, {"error": "invalid request"})
         change = self._control.users.change_standing(account, openid, standing, for_s)
         change.addCallback(lambda changed: self._answer(request, changed))
-        change.addErrback(_give_up, request)
+        change.addErrback(give_up, request)
         return NOT_DONE_YET
 
     def _answer(self, request: Request, changed: bool) -> None:
         if not changed:
             request.setResponseCode(404)
-        request.write(_json(request, {"changed": changed}))
+        request.write(json_body(request, {"changed": changed}))
         request.finish()
 
 
@@ -242,17 +220,17 @@ class _Assistants(_OfControl):
             return _Starting().render_POST(request)
         path = request.postpath or []
         if len(path) != 2 or path[1] != b"try":
-            return _not_found(request)
+            return not_found(request)
         trial = self._control.trials.assistant(path[0].decode("utf-8", "replace"))
         request.notifyFinish().addErrback(lambda _: trial.cancel())
         trial.addCallback(lambda results: self._answer(request, results))
-        trial.addErrback(_give_up, request)
+        trial.addErrback(give_up, request)
         return NOT_DONE_YET
 
     def _answer(self, request: Request, results: Sequence[ModelTrial] | None) -> None:
         if results is None:
             request.setResponseCode(404)
-        request.write(_json(request, results))
+        request.write(json_body(request, results))
         request.finish()
 
 
@@ -269,14 +247,14 @@ class _Accounts(_OfControl):
         if len(path) == 2 and path[1] == b"try":
             trial = self._control.trials.push(path[0].decode("utf-8", "replace"))
         if trial is None:
-            return _not_found(request)
+            return not_found(request)
         request.notifyFinish().addErrback(lambda _: trial.cancel())
         trial.addCallback(lambda failure: self._answer(request, failure))
-        trial.addErrback(_give_up, request)
+        trial.addErrback(give_up, request)
         return NOT_DONE_YET
 
     def _answer(self, request: Request, failure: str) -> None:
-        request.write(_json(request, {"ok": not failure, "detail": failure}))
+        request.write(json_body(request, {"ok": not failure, "detail": failure}))
         request.finish()
 
 
@@ -289,16 +267,18 @@ class _Log(_OfControl):
         if not self._control.ready():
             return _Starting().render_POST(request)
         if request.postpath != [b"vacuum"]:
-            return _not_found(request)
+            return not_found(request)
         vacuum = self._control.maintenance.vacuum()
-        vacuum.addCallback(lambda result: (request.write(_json(request, result)), request.finish()))
-        vacuum.addErrback(_give_up, request)
+        vacuum.addCallback(
+            lambda result: (request.write(json_body(request, result)), request.finish())
+        )
+        vacuum.addErrback(give_up, request)
         return NOT_DONE_YET
 
 
 def _bad_request(request: Request, fault: str) -> bytes:
     request.setResponseCode(400)
-    return _json(request, {"faults": [fault]})
+    return json_body(request, {"faults": [fault]})
 
 
 class _Reload(_OfControl):
@@ -331,7 +311,7 @@ class _Reload(_OfControl):
         result = self._control.maintenance.reload(uploaded, dry=b"dry" in request.args)
         if isinstance(result, Faulty):
             request.setResponseCode(400)
-        return _json(request, result)
+        return json_body(request, result)
 
 
 class Metrics(Resource):

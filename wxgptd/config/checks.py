@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from wxgptd.config import rules, site
+from wxgptd.config import cluster, rules, site
 from wxgptd.config.encodings import decoded
 from wxgptd.config.tables import (
     Account,
@@ -71,6 +71,7 @@ def mistakes(config: Config) -> Iterator[str]:
         if assistant.daily_budget and assistant.price_per_million == Price():
             yield f"assistant.{name}.daily_budget: has no effect without price_per_million"
     yield from site.mistakes(config.site)
+    yield from cluster.mistakes(config.cluster)
     yield from rules.mistakes(config)
     yield from _check_commands(config.commands)
     yield from _check_words(config.moderation.words_file)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -279,6 +280,25 @@ class Log:
 
 
 @attrs.frozen(kw_only=True)
+class Cluster:
+    """`[cluster]`; without a name, the daemon is alone."""
+
+    name: str = ""
+    node: str = ""
+    servers: Words = Words(())
+    credentials: Secret = NO_SECRET
+    ca: OptionalPath = None
+    url: str = ""
+    dead_after: Duration = Duration(2.0)
+    keep: Duration = Duration(7 * 86_400.0)
+
+    @property
+    def own_name(self) -> str:
+        """The node's name; by default that of the machine."""
+        return self.node or socket.gethostname().partition(".")[0]
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """The whole configuration."""
 
@@ -297,12 +317,13 @@ class Config:
     pages: Pages = Pages()
     site: Site = Site()
     log: Log = Log()
+    cluster: Cluster = Cluster()
     texts: Texts = attrs.field(factory=Texts)
 
 
 TABLES = (
     Config, Server, Account, Assistant, Price, Rule, RuleReply, Article, Session, Commands, Window,
-    Reply, Limits, Moderation, Pictures, Links, Pages, Site, Log,
+    Reply, Limits, Moderation, Pictures, Links, Pages, Site, Log, Cluster,
 )  # fmt: skip
 """Every table."""
 

@@ -65,15 +65,22 @@ class Index:
     ) -> None:
         self._keys = keys
         self.users = Users(directory, keys, snapshot)
+        self._balances = dict(snapshot.balances) if snapshot is not None else {}
+        self._request(since)
+
+    def _request(self, since: Mapping[type[e.Event], float]) -> None:
+        self._recent: list[tuple[str, e.Event]] = []
         from_times = {codec.TAGS[kind]: at for kind, at in since.items()}
+        self._requested = dict(from_times)
         from_times[_ERASED] = from_times[_MARK] = 0.0
         self._kinds = {
             tag: (version, from_times.get(tag, _NEVER), _BALANCE.get(tag, 0))
             for tag, version in codec.VERSIONS.items()
         }
-        self._requested = {tag: at for tag, at in from_times.items() if tag not in (_ERASED, _MARK)}
-        self._balances = dict(snapshot.balances) if snapshot is not None else {}
-        self._recent: list[tuple[str, e.Event]] = []
+
+    def follow(self) -> None:
+        """Collect no recent events from now on, and forget those that were collected."""
+        self._request({})
 
     def take(self, first_seq: int, entries: Sequence[codec.Entry], after: int = 0) -> None:
         """Add the events of a commit group that come after number `after`.
@@ -86,7 +93,7 @@ class Index:
             entries = entries[after + 1 - first_seq :]
             first_seq = after + 1
         kinds, balances, generation = self._kinds, self._balances, self.users.newest_generation
-        last, back = generation.last, generation.back
+        last, back, is_frozen = generation.last, generation.back, generation.is_frozen
         seq = first_seq
         for entry in entries:  # runs millions of times: most of startup is spent here
             tag, version, at, reference, previous, _, _ = entry
@@ -94,7 +101,7 @@ class Index:
             was = last.get(number)
             if was is None:
                 known = self.users.version(number)
-                back.append(0)
+                back.append(generation.gap(number, seq) if is_frozen else 0)
             else:
                 known = was & VERSION_MASK
                 back.append(seq - (was >> VERSION_BITS))

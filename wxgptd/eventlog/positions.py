@@ -58,6 +58,16 @@ class Generation:
     def _newest(self, number: int) -> int:
         return self.last.get(number) or next(self._frozen.find(number), 0)
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether `last` lacks some of the users."""
+        return bool(self._frozen.keys)
+
+    def gap(self, number: int, seq: int) -> int:
+        """Return how many events before `seq` the user's newest one here is; 0 if there is none."""
+        newest = self.newest_seq(number)
+        return seq - newest if newest else 0
+
     def version(self, number: int) -> int | None:
         """Return the user's version, or None if none of these events is the user's."""
         was = self._newest(number)

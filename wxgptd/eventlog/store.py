@@ -6,19 +6,18 @@ This is the only module where the writer's thread meets the reactor's.
 from __future__ import annotations
 
 import errno
-import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
-from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, fail
 
 from wxgptd.domain.model.events import Event, UserErased
 from wxgptd.domain.model.values import User
-from wxgptd.errors import WxgptError
 from wxgptd.eventlog import (
+    between_nodes,
     codec,
-    early_erasures,
     loading,
     packing,
     recovery,
@@ -27,20 +26,23 @@ from wxgptd.eventlog import (
     snapshot,
     snapshot_writing,
     snapshotting,
+    starting,
+    taking,
     verifying,
 )
+from wxgptd.eventlog.callbacks import StoreListener, Turns
+from wxgptd.eventlog.commit_groups import Leading
 from wxgptd.eventlog.deleting import Deleted
-from wxgptd.eventlog.disk import is_disk_full
 from wxgptd.eventlog.flushes import Flushes
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.positions import Place
-from wxgptd.eventlog.segments import creation_time
 from wxgptd.eventlog.shipping.progress import read_progress
 from wxgptd.eventlog.snapshot import Snapshot
 from wxgptd.eventlog.system import System
-from wxgptd.eventlog.user_key import number_of
+from wxgptd.eventlog.unavailable import StoreUnavailable, unavailable
 from wxgptd.eventlog.users import Users
 from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
+from wxgptd.ports.appending import Appending, Group
 from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
 from wxgptd.ports.store import InSession
 
@@ -48,32 +50,8 @@ MAX_WAITING = 20_000
 """How many appends may wait for a stalled disk before new questions are rejected."""
 
 
-class StoreUnavailable(WxgptError):
-    """the event log can no longer be written"""
-
-    exit_status = 75
-
-
-class Turns(NamedTuple):
-    """How to run functions in the reactor's thread.
-
-    `in_reactor` runs a function there, whichever thread calls it; `soon`, called in the reactor's
-    thread, runs one when the current turn is over.
-    """
-
-    in_reactor: Callable[[Callable[[], None]], None]
-    soon: Callable[[Callable[[], None]], object]
-
-
-class StoreListener(NamedTuple):
-    """The store's callbacks, called in the reactor's thread.
-
-    `on_failure` is called once, when the log can no longer be written; `on_full` whenever the disk
-    becomes full, and when there is room again.
-    """
-
-    on_failure: Callable[[StoreUnavailable], None]
-    on_full: Callable[[bool], None]
+MAX_STALLED_S = 15.0
+"""Once a commit has waited so long for a quorum, no question can be answered in time."""
 
 
 class LogStore:
@@ -88,6 +66,8 @@ class LogStore:
         bounds: SegmentBounds = SegmentBounds(),
         system: System = System(),
     ) -> None:
+        self.replica: Appending | None = None
+        """Where to append first while this store leads."""
         self._state_dir = state_dir
         self._master = master
         self._disk = system.disk
@@ -104,6 +84,7 @@ class LogStore:
         self._failed: StoreUnavailable | None = None
         self._writer: Writer | None = None
         self._users: Users | None = None
+        self._taking: taking.Taking | None = None
         self._erased: Sequence[str] = ()
         self._unreadable: Sequence[Path] = ()
         self.trimmed: recovery.Trimmed | None = None
@@ -125,10 +106,14 @@ class LogStore:
         self._users.sets_aside = True
         self._keys.keep(log.users.numbers())
         self._erased, self._unreadable = log.erased, list(log.unreadable)
+        log.reading.follow()
+        self._taking = taking.Taking(log.reading, self._keys)
         return log.loaded
 
-    def start(self) -> None:
+    def start(self, *, follows: bool = False) -> None:
         """Trim a torn tail, and start writing after the events that `load` read.
+
+        If it `follows` another log, events are only taken from there until it leads.
 
         Raises:
             LogDamaged: the newest segment is damaged.
@@ -136,9 +121,9 @@ class LogStore:
         """
         try:
             ready = recovery.make_ready(self._directory)
-            self._write_keys()
+            starting.write_keys(self._keys, self._erased)
         except OSError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         assert self._users is not None, "load comes first"
         self._users.close_segments()  # the newest is another file now
         self.trimmed = ready.trimmed
@@ -154,31 +139,53 @@ class LogStore:
             self._bounds,
             self._system,
         )
-        self._record_early_erasures(self._writer, self._users)
+        if not follows:
+            starting.record_early_erasures(self._writer, self._users, self._keys.path)
 
-    def _record_early_erasures(self, writer: Writer, users: Users) -> None:
-        """Record the erasures of which only the keys' deletion had arrived from another log."""
-        path = self._keys.path
-        early = users.awaiting_erasure(early_erasures.read(path))
-        for reference in early:
-            entry = codec.erasure(reference, users.version(number_of(reference)), creation_time())
-            users.erase(reference, writer.append([entry]))
-        writer.flush()
-        early_erasures.write(path, early)  # the next start finds them recorded
+    # With a cluster (see `wxgptd.ports.store.FollowingStore`).
 
-    def _write_keys(self) -> None:
-        """Make all keys durable, and delete those of erased users that the last run left."""
-        try:
-            self._keys.make_durable(without=self._erased)
-        except OSError as error:
-            if not is_disk_full(error) or not self._keys.path.exists():
-                raise
-            descriptor = os.open(self._keys.path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                self._keys.overwrite(descriptor, self._erased)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    def unknown(self, group: Group) -> Sequence[str]:
+        """Return the references in `group` that have no key here."""
+        return taking.unknown(group, self._keys)
+
+    def decode(self, group: Group, keys: Mapping[str, bytes]) -> Sequence[tuple[User, Event]]:
+        """Return the events in `group`, given the records of the keys that were `unknown`."""
+        assert self._taking is not None, "load comes first"
+        return self._taking.decode(group, keys)
+
+    def take(self, group: Group) -> None:
+        """Append `group`, which was decoded last, as another machine committed it."""
+        assert self._taking is not None, "load comes first"
+        assert self._writer is not None, "start comes first"
+        self._writer.take(self._taking.take(group))
+        self._flushes.append()
+        self._writer.flush(self._flushes.begin())
+
+    def seal(self, user: User, plain: bytes) -> bytes | None:
+        """Return `plain` for that user, encrypted with the user's key, or None without a key."""
+        return between_nodes.seal(self._keys, user, plain)
+
+    def unseal(self, sealed: bytes) -> tuple[User, bytes] | None:
+        """Return the user and the plain bytes of what `seal` returned, or None without the key."""
+        return between_nodes.unseal(self._keys, sealed)
+
+    def has(self, group: Group) -> bool:
+        """Return whether the last events here are those in `group`, as far as that is known."""
+        return self._users is not None and taking.is_same(group, self._users)
+
+    def place(self) -> int:
+        """Return the place of the last message in the replica, as far as this store wrote it."""
+        return self._writer.place if self._writer is not None else 0
+
+    def lead(self, place: int | None) -> None:
+        """Append to the replica from now on, after the message at `place`; or no longer if None."""
+        assert self._writer is not None, "start comes first"
+        if place is None or self.replica is None:
+            self._writer.lead(None)
+            return
+        self._writer.lead(Leading(self.replica, place))
+        if self._users is not None:
+            starting.record_early_erasures(self._writer, self._users, self._keys.path)
 
     def damage_before(self, seq: int) -> Sequence[str]:
         """Return what is wrong with the events up to `seq`, which startup does not read.
@@ -186,15 +193,8 @@ class LogStore:
         May be called in any thread. Nothing is decrypted or decoded. A large snapshot, of which
         startup has read only the columns, is checked, too; if it is damaged, it is set aside.
         """
-        damages = list(verifying.damage_before(self._directory, seq))
-        path = self._users.snapshot.path if self._users and self._users.snapshot else None
-        if path is not None and path.exists() and path.stat().st_size > snapshot.CHECKED_BYTES:
-            try:
-                snapshot.check(path)
-            except ValueError as error:
-                snapshot.set_aside(path)
-                damages.append(f"{path.name}: {error}; restart the daemon: it uses the one before")
-        return damages
+        newest = self._users.snapshot.path if self._users and self._users.snapshot else None
+        return verifying.damage_before(self._directory, seq, newest)
 
     def append(self, user: User, events: Sequence[InSession], expected: int) -> int:
         """Append `events`, each with its session, based on version `expected` of `user`.
@@ -298,10 +298,19 @@ class LogStore:
         return read_progress(self._state_dir)
 
     def full(self) -> bool:
-        """Return whether the disk is full or stalled, so only essential events are appended."""
+        """Return whether the disk is full or stalled, so only essential events are appended.
+
+        Without a quorum of the replica's servers, nothing can be appended either.
+        """
+        writer = self._writer
         if self._flushes.pending > MAX_WAITING:
             return True
-        return self._writer is not None and self._writer.full
+        return writer is not None and (writer.full or self.stalled_s() > MAX_STALLED_S)
+
+    def stalled_s(self) -> float:
+        """Return how long the replica has not acknowledged a commit, in seconds; 0 if it does."""
+        since = self._writer.appending_since if self._writer is not None else inf
+        return max(0.0, time.monotonic() - since)
 
     def snapshot(self, capture: Capture) -> Callable[[], Sequence[str]]:
         """Return a function that takes a snapshot of everything up to now.
@@ -373,7 +382,7 @@ class LogStore:
         self._keys.close()
         self._lock.release()
         if error is not None:
-            raise self._failed or _unavailable(error)
+            raise self._failed or unavailable(error)
 
     def _durable(self, place: Place | None, flush: object) -> None:
         self._turns.in_reactor(lambda: self._acknowledge(place, flush))
@@ -386,14 +395,6 @@ class LogStore:
             self._flushes.settle()
 
     def _fail(self, error: Exception) -> None:
-        self._failed = _unavailable(error)
+        self._failed = unavailable(error)
         self._flushes.fail(self._failed)
         self._alarms.on_failure(self._failed)
-
-
-def _unavailable(error: Exception) -> StoreUnavailable:
-    reason = getattr(error, "strerror", None) or repr(error)
-    return StoreUnavailable(
-        f"the event log cannot be written: {reason}",
-        hint="check the disk and its free space, then restart the daemon, which recovers the log",
-    )

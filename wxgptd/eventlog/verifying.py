@@ -134,8 +134,12 @@ def _out_of_order(path: Path, due: int | None, first: int) -> str:
     return f"event {due} expected, {first} found" if due > first else ""
 
 
-def damage_before(directory: Path, seq: int) -> Sequence[str]:
-    """Return what is wrong with the sealed segments up to event `seq`, without decoding them."""
+def damage_before(directory: Path, seq: int, newest: Path | None) -> Sequence[str]:
+    """Return what is wrong with the sealed segments up to event `seq`, without decoding them.
+
+    The `newest` snapshot is checked, too, if a start has read only its columns; a damaged one is
+    set aside.
+    """
     damages: list[str] = []
     due = 0
     for path in segments.list_segments(directory)[:-1]:
@@ -154,4 +158,10 @@ def damage_before(directory: Path, seq: int) -> Sequence[str]:
             continue
         except reader.LogDamaged as error:
             damages.append(f"{path.name}: byte {error.offset}: {error.why}")
+    if newest and newest.exists() and newest.stat().st_size > snapshot.CHECKED_BYTES:
+        try:
+            snapshot.check(newest)
+        except ValueError as error:
+            snapshot.set_aside(newest)
+            damages.append(f"{newest.name}: {error}; restart the daemon: it uses the one before")
     return damages

@@ -1,9 +1,12 @@
 """Append to a log, in a thread of its own, with group commit.
 
 Appends that are flushed together become one frame, one write and one fdatasync.
-Nothing is acknowledged before the sync that follows it has returned. A failed write or sync is
-never retried: the kernel may have dropped the very pages it failed to write, so the file's contents
-can no longer be trusted. The writer stops, and the next start recovers.
+Nothing is acknowledged before the sync that follows it has returned. With a replica, a group is
+appended there first: whatever is in this log, the other machines have as well.
+
+A failed write or sync is never retried: the kernel may have dropped the very pages it failed to
+write, so the file's contents can no longer be trusted. The writer stops, and the next start
+recovers.
 
 A full disk is the one exception, since it costs nothing but time: the partly written frame is
 truncated, and the disk reserve is released for essential writes. When the reserve is used up as
@@ -18,11 +21,13 @@ import secrets
 import time
 from bisect import bisect_left
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from queue import Empty
 from typing import NamedTuple, TypeVar
 
 from wxgptd.eventlog import codec, framing, segments
+from wxgptd.eventlog.commit_groups import CommitGroup, Leading, TakenGroup
 from wxgptd.eventlog.disk import Reserve, is_disk_full
 from wxgptd.eventlog.framing import MAX_GROUP_BYTES
 from wxgptd.eventlog.keyring import Keyring
@@ -32,48 +37,13 @@ from wxgptd.eventlog.room import AppendOnlyFile
 from wxgptd.eventlog.system import System
 from wxgptd.eventlog.user_key import UserKey
 from wxgptd.eventlog.workers import Queue
+from wxgptd.ports import appending
 from wxgptd.ports.record import SYNC_BOUNDS_S
 
 T = TypeVar("T")
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 LOOK_FOR_SPACE_S = 1.0
-
-
-class _Group:
-    """What one commit makes durable together.
-
-    Without events, it only erases, or is a request to begin another segment.
-    """
-
-    def __init__(self) -> None:
-        self.packed: list[bytes] = []
-        self.payload = b""
-        """All entries as they are stored, if another log packed them."""
-        self.events = 0
-        self.bytes = 0
-        self.new_keys: list[UserKey] = []
-        self.erased: list[str] = []
-        self.token: object = None
-
-    def append(self, packed: bytes, events: int) -> None:
-        self.packed.append(packed)
-        self.events += events
-        self.bytes += len(packed)
-
-
-class TakenGroup(NamedTuple):
-    """A commit group from another log: its payload, byte for byte.
-
-    `new_keys` must be durable before it, and the keys of the references in `erased` are deleted
-    after it. It may have no events, but only erase.
-    """
-
-    first_seq: int
-    events: int
-    payload: bytes
-    new_keys: tuple[UserKey, ...]
-    erased: tuple[str, ...]
 
 
 class Commits(NamedTuple):
@@ -128,8 +98,8 @@ class Writer:
         self._bounds = bounds
         self._created = ready.header.created if ready.header is not None else 0.0
         self._next_seq = ready.next_seq
-        self._unflushed: list[_Group] = []
-        self._queue: Queue[_Group | None] = system.workers.queue()
+        self._unflushed: list[CommitGroup] = []
+        self._queue: Queue[CommitGroup | None] = system.workers.queue()
         self._commits = Commits(0, 0, 0.0)
         self._syncs = [0] * (len(SYNC_BOUNDS_S) + 1)
         self.full = False
@@ -141,6 +111,8 @@ class Writer:
         self._key = 0
         self._keys = keys
         self._ready = ready
+        self._leading: Leading | None = None
+        self._appending_since = inf
         self._closing = system.workers.event()
         self._reserve = Reserve(directory, system.disk)
         self._join = system.workers.start(self._run, "wxgptd-log")
@@ -160,6 +132,23 @@ class Writer:
         """The number of the next event."""
         return self._next_seq
 
+    @property
+    def place(self) -> int:
+        """The place of the last message that was appended to the replica."""
+        return self._leading.place if self._leading is not None else 0
+
+    @property
+    def appending_since(self) -> float:
+        """Since when an append to the replica has been under way (monotonic time), or infinite."""
+        return self._appending_since
+
+    def lead(self, leading: Leading | None) -> None:
+        """Append groups to a replica first from now on, or no longer if None.
+
+        Call this from the appending thread while everything appended so far is durable.
+        """
+        self._leading = leading
+
     def append(
         self,
         entries: list[codec.Entry],
@@ -177,8 +166,8 @@ class Writer:
         """
         packed = codec.pack(entries)
         self._next_seq += len(entries)
-        if not self._unflushed or self._unflushed[-1].bytes >= MAX_GROUP_BYTES:
-            self._unflushed.append(_Group())
+        if not self._unflushed or self._unflushed[-1].bytes >= self._max_bytes:
+            self._unflushed.append(CommitGroup())
         group = self._unflushed[-1]
         group.append(packed, len(entries))
         if new_key is not None:
@@ -187,11 +176,15 @@ class Writer:
             group.erased.append(erased)
         return self._next_seq - 1
 
+    @property
+    def _max_bytes(self) -> int:
+        return self._leading.appending.max_bytes if self._leading is not None else MAX_GROUP_BYTES
+
     def take(self, group: TakenGroup) -> None:
         """Queue a commit group of another log, which must follow the last one here."""
         assert group.first_seq == self._next_seq, "it would leave a gap"
         self._next_seq += group.events
-        taken = _Group()
+        taken = CommitGroup()
         taken.payload, taken.events = group.payload, group.events
         taken.new_keys, taken.erased = list(group.new_keys), list(group.erased)
         self._unflushed.append(taken)
@@ -217,7 +210,7 @@ class Writer:
 
         `token` identifies the request to the listener. Call this from the appending thread.
         """
-        request = _Group()
+        request = CommitGroup()
         request.token = token
         self._queue.put(request)
 
@@ -248,7 +241,7 @@ class Writer:
             self._segment.close()
             self._keys_file.close()
 
-    def _next_group(self) -> _Group | None:
+    def _next_group(self) -> CommitGroup | None:
         """Return the next group to commit; while the disk is full, keep checking for space."""
         while self.full:
             self._set_full(full=not self._reserve.keep())
@@ -284,17 +277,20 @@ class Writer:
                     raise
                 self._free_space()
 
-    def _commit(self, group: _Group) -> None:
+    def _commit(self, group: CommitGroup) -> None:
         if not group.events:
             self._do_without_events(group)
             return
+        events = group.events
+        payload = group.payload or codec.join(events, group.packed)
+        leading = self._leading if not group.payload else None
+        if leading is not None:
+            self._leading = self._replicate(leading, group, payload)
         if self._segment.size >= self._bounds.bytes or self._is_old():
             self._seal()
             self._create(self._written_seq)
         if group.new_keys:
             self._write_keys(group.new_keys)
-        events = group.events
-        payload = group.payload or codec.join(events, group.packed)
         place = Place(self._written_seq, self._first_seq, self._segment.size)
         frame = framing.pack_frame(self._key, self._written_seq, events, payload)
         if not self.full:
@@ -305,12 +301,27 @@ class Writer:
         took = time.monotonic() - began
         self._written_seq += events
         self._erase(group.erased)
+        if leading is not None and group.erased:
+            leading.appending.erase(group.erased)
         commits = self._commits
         self._commits = Commits(commits.groups + 1, commits.events + events, commits.sync_s + took)
         self._syncs[bisect_left(SYNC_BOUNDS_S, took)] += 1
         self._listener.on_durable(place, group.token)
 
-    def _do_without_events(self, group: _Group) -> None:
+    def _replicate(self, leading: Leading, group: CommitGroup, payload: bytes) -> Leading:
+        """Append a group to the replica. It is durable there on return.
+
+        Raises:
+            Superseded: another machine leads.
+        """
+        keys = {key.reference: self._keys.record(key) for key in group.new_keys}
+        replicated = appending.Group(self._written_seq, group.events, payload, tuple(group.erased))
+        self._appending_since = time.monotonic()
+        place = leading.appending.append(replicated, keys, leading.place)
+        self._appending_since = inf
+        return leading._replace(place=place)
+
+    def _do_without_events(self, group: CommitGroup) -> None:
         """Erase, or begin another segment."""
         if group.erased:
             self._erase(group.erased)

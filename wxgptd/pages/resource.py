@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from functools import partial
 
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from wxgptd.pages import site
 from wxgptd.pages.answer import AnswerPage
+from wxgptd.pages.elsewhere import Awaited, PassedOn
 from wxgptd.pages.history import HistoryPage
 from wxgptd.pages.serving import (
     STATIC,
@@ -45,7 +47,15 @@ class _Tokens(Resource):
     def getChild(self, path: bytes, request: Request) -> Resource:
         if not self._pages.ready():
             return _Starting(self._pages)
-        return self._page(path.decode("ascii", "replace"))
+        token, elsewhere = path.decode("ascii", "replace"), self._pages.elsewhere
+        if elsewhere.leader() is None:
+            return self._page(token)
+        page = partial(self._page, token)
+        if request.method == b"POST":
+            return PassedOn(self._pages, elsewhere, page)
+        if self._pages.page_views.owner(token):
+            return page()
+        return Awaited(self._pages, elsewhere, page)
 
     def render(self, request: Request) -> bytes:
         """Answer 404: there is no page without a token."""

@@ -26,6 +26,7 @@ from wxgptd.pages.render_queue import RenderQueue, TooBusy
 from wxgptd.pages.rendition import StatusText
 from wxgptd.pages.renditions import Renditions
 from wxgptd.pages.unsent import Unsent
+from wxgptd.ports.elsewhere import Alone, Elsewhere
 from wxgptd.ports.pages import AnswerView, PageViews, Progress
 
 log = Logger()
@@ -116,6 +117,7 @@ class Pages:
         self.render_queue = render_queue
         self.limits = LinkLimits(self.clock)
         self.unsent = Unsent()
+        self.elsewhere: Elsewhere = Alone()
         self._full = full
         self.place = place
         self.renditions = Renditions(page_views, self.sentences, self.render_queue)

@@ -172,6 +172,57 @@ class Maintenance(Protocol):
         ...
 
 
+class NodeSummary(NamedTuple):
+    """A node of the cluster, as another one knows it.
+
+    `seq` is its last event, `silent_s` how long ago it was heard, and `clock_s` how far its clock
+    is ahead of this one's. `is_missing` lists the kinds of events that it cannot read.
+    """
+
+    name: str
+    url: str
+    leads: bool
+    seq: int
+    version: str
+    config: str
+    silent_s: float
+    clock_s: float
+    is_missing: Sequence[int]
+
+
+class ClusterSummary(NamedTuple):
+    """The cluster, as this node sees it. `leader` is empty if no node leads; `lag` is in events."""
+
+    cluster: str
+    role: str
+    leader: str
+    lag: int
+    takeovers: int
+    nodes: Sequence[NodeSummary]
+
+
+class ClusterControl(Protocol):
+    """A node's part in its cluster."""
+
+    def leader(self) -> str | None:
+        """Return the name of the node that leads if it is another one, or None.
+
+        An empty string if no node leads at the moment.
+        """
+        ...
+
+    def summary(self) -> ClusterSummary:
+        """Return the cluster as this node sees it."""
+        ...
+
+    def step_down(self) -> Deferred[Sequence[str] | None]:
+        """Stop leading; fires with the names of the nodes that may take over.
+
+        None if this node does not lead; nothing happens without another node.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Control:
     """What the operator's command line can ask of the daemon.
@@ -185,3 +236,4 @@ class Control:
     users: Users
     trials: Trials
     maintenance: Maintenance
+    cluster: ClusterControl | None = None

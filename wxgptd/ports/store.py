@@ -9,10 +9,72 @@ from twisted.internet.defer import Deferred
 
 from wxgptd.domain.model.events import Event
 from wxgptd.domain.model.values import SessionId, User
+from wxgptd.ports.appending import Group
 from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
 
 InSession = tuple[SessionId, Event]
 """The session that an event belongs to, or an empty string, and the event."""
+
+
+class FollowingStore(Protocol):
+    """A store that can follow another machine's, and lead others."""
+
+    def unknown(self, group: Group) -> Sequence[str]:
+        """Return the references in `group` that have no key here.
+
+        Raises:
+            WxgptError: it is not a commit group.
+        """
+        ...
+
+    def decode(self, group: Group, keys: Mapping[str, bytes]) -> Sequence[tuple[User, Event]]:
+        """Return the events in `group`, given the records of the keys that were `unknown`.
+
+        Users whose key is missing have been erased since: their events are left out.
+
+        Raises:
+            WxgptError: something in it cannot be read.
+        """
+        ...
+
+    def take(self, group: Group) -> None:
+        """Append `group`, which was decoded last, as another machine committed it."""
+        ...
+
+    def has(self, group: Group) -> bool:
+        """Return whether the last events here are those in `group`, as far as that is known."""
+        ...
+
+    def place(self) -> int:
+        """Return the place of the last message in the replica, as far as this store wrote it."""
+        ...
+
+    def lead(self, place: int | None) -> None:
+        """Append to the replica from now on, after the message at `place`; or no longer if None.
+
+        Call this while everything appended so far is durable.
+        """
+        ...
+
+    def seal(self, user: User, plain: bytes) -> bytes | None:
+        """Return `plain` for that user, encrypted with the user's key, or None without a key."""
+        ...
+
+    def unseal(self, sealed: bytes) -> tuple[User, bytes] | None:
+        """Return the user and the plain bytes of what `seal` returned, or None without the key."""
+        ...
+
+    def figures(self) -> StoreFigures:
+        """Return the counts since the start."""
+        ...
+
+    def committed(self) -> Deferred[None]:
+        """Fire when everything appended so far is durable."""
+        ...
+
+    def stalled_s(self) -> float:
+        """Return how long the replica has not acknowledged a commit, in seconds; 0 if it does."""
+        ...
 
 
 class EventStore(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,19 +47,38 @@ class Forward:
     arrived: float
 
 
-Outcome = Say | Present | Forward | Ignore | Silence
+@dataclass(frozen=True, slots=True)
+class PassOn:
+    """Answer the attempt with the response of another server."""
+
+    content_type: bytes
+    body: bytes
+
+
+Outcome = Say | Present | Forward | PassOn | Ignore | Silence
+
+Relay = Callable[[str, float], Deferred[PassOn | None]]
+"""Sends an attempt, which arrived at that monotonic time, to the node at a URL.
+
+Fires with its response, or with None if there is none.
+"""
 
 
 class Conversations(Protocol):
     """Answers messages."""
 
     def attempt(
-        self, user: User, delivery: DeliveryKey, content: Content, sent_at: int
+        self,
+        user: User,
+        delivery: DeliveryKey,
+        content: Content,
+        sent_at: int,
+        relay: Relay | None = None,
     ) -> Deferred[Outcome]:
         """Answer one attempt to deliver a message.
 
         `sent_at` is when WeChat first sent the message, by its own clock: seconds since the epoch,
-        or 0.
+        or 0. `relay` passes it to the node that leads, if that is another one.
 
         Cancel the Deferred when the peer hangs up: this ends the wait of this attempt, and nothing
         else.

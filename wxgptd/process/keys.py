@@ -19,6 +19,11 @@ class KeyUnusable(WxgptError):
     """the link key cannot be used"""
 
 
+def link_key_path(state_dir: Path) -> Path:
+    """Return the path of the link key."""
+    return segments.keys_directory(state_dir) / "links"
+
+
 def link_key(state_dir: Path) -> bytes:
     """Return the link key; create it at the first start.
 
@@ -27,7 +32,7 @@ def link_key(state_dir: Path) -> bytes:
     """
     directory = segments.keys_directory(state_dir)
     segments.make_private_directory(directory)
-    path = directory / "links"
+    path = link_key_path(state_dir)
     try:
         key = path.read_bytes()
     except FileNotFoundError:

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.systemd import ListenFDs
 
+from wxgptd import config
 from wxgptd.errors import WxgptError
 from wxgptd.process.site import BoundedSite
 from wxgptd.untyped import Reactor, Wrapped
@@ -200,3 +201,19 @@ def _accepts_connections(path: Path) -> bool:
 def plainly(error: object) -> str:
     """Return what went wrong, preferably as the system's error message."""
     return getattr(error, "strerror", None) or str(error)
+
+
+def check_endpoints(reactor: Reactor, path: Path, configured: config.Config) -> None:
+    """Check that the configuration describes valid endpoints.
+
+    Raises:
+        ConfigError: a value does not describe an endpoint.
+    """
+    server = configured.server
+    try:
+        if not server.listen.startswith("systemd:"):
+            endpoint(reactor, "server.listen", server.listen)
+        if server.metrics:
+            endpoint(reactor, "server.metrics", server.metrics)
+    except WxgptError as error:
+        raise config.ConfigError(path, [str(error)]) from None

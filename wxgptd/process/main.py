@@ -27,20 +27,22 @@ from twisted.web.resource import Resource
 from wxgptd import __version__, config
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import master_key
+from wxgptd.eventlog.callbacks import StoreListener, Turns
 from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
-from wxgptd.eventlog.store import LogStore, StoreListener, StoreUnavailable, Turns
+from wxgptd.eventlog.store import LogStore
 from wxgptd.eventlog.system import System
+from wxgptd.eventlog.unavailable import StoreUnavailable
 from wxgptd.eventlog.writer import SegmentBounds
 from wxgptd.outbound.client import http_client
 from wxgptd.outbound.model_client import model_clients
 from wxgptd.outbound.names import Names
 from wxgptd.ports.record import Loaded
 from wxgptd.ports.threads import Threads
-from wxgptd.process import log_format
+from wxgptd.process import cluster, log_format
 from wxgptd.process.keys import link_key, short_lived_keys
 from wxgptd.process.line_limit import LineLimit
 from wxgptd.process.listening import (
-    endpoint,
+    check_endpoints,
     listen,
     listen_at,
     listen_for_operator,
@@ -105,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         configured = config.load(path)
         if options.check:
-            _check_endpoints(path, configured)
+            from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
+
+            check_endpoints(reactor, path, configured)
             print(f"{path}: ok")
             sys.exit(0)
     except WxgptError as error:
@@ -122,24 +126,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         react(_run, (path, configured, limited))
     finally:
         limited.flush(everything=True)
-
-
-def _check_endpoints(path: Path, configured: config.Config) -> None:
-    """Check that the configuration describes valid endpoints.
-
-    Raises:
-        ConfigError: a value does not describe an endpoint.
-    """
-    from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
-
-    server = configured.server
-    try:
-        if not server.listen.startswith("systemd:"):
-            endpoint(reactor, "server.listen", server.listen)
-        if server.metrics:
-            endpoint(reactor, "server.metrics", server.metrics)
-    except WxgptError as error:
-        raise config.ConfigError(path, [str(error)]) from None
 
 
 def _run(
@@ -197,30 +183,14 @@ class _Process:
         reactor.callWhenRunning(self._take_signals)  # after the reactor's own handlers
         reactor.installNameResolver(Names(reactor))
         threads = start_threads(reactor)
-        store = self._open_store()
-        service = Service(
-            self._config,
-            Environment(
-                clock=reactor,
-                wall=time.time,
-                store=store,
-                http=http_client(reactor),
-                model_http=model_clients(reactor),
-                threads=threads,
-                max_running=connections_possible(),
-                link_key=link_key(server.state_dir),
-                short_lived_keys=short_lived_keys(server.state_dir),
-                config_path=self._path,
-                reread=partial(config.load, self._path),
-                on_damage=self._fail,
-            ),
-        )
+        store, service = self._build(threads)
         site = BoundedSite(
             service.root,
             reactor,
             Bounds(
                 min(server.max_connections, connections_possible()),
                 server.max_connections_per_address,
+                exempt=service.is_node,
             ),
             full=service.note_full,
             reserved=service.root.is_reserved,
@@ -243,7 +213,7 @@ class _Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        service.begin()
+        await service.start()
         supervision.ready()
         if self._reload_wanted:
             self._request_reload()
@@ -251,10 +221,32 @@ class _Process:
         for why in await threads.storage(lambda: store.damage_before(loaded.snapshot_seq)):
             log.error("older events are damaged, run `wxgpt log verify`: {why}", why=why)
 
-    def _open_store(self) -> LogStore:
+    def _build(self, threads: Threads) -> tuple[LogStore, Service]:
+        reactor, state_dir = self._reactor, self._config.server.state_dir
+        cluster.require_keys(self._config)
+        master, links = _master_key(self._config), link_key(state_dir)
+        store = self._open_store(master)
+        environment = Environment(
+            clock=reactor,
+            wall=time.time,
+            store=store,
+            http=http_client(reactor),
+            model_http=model_clients(reactor),
+            threads=threads,
+            max_running=connections_possible(),
+            link_key=links,
+            short_lived_keys=short_lived_keys(state_dir),
+            config_path=self._path,
+            reread=partial(config.load, self._path),
+            on_damage=self._fail,
+            cluster=cluster.join(self._config, store, (master, links), reactor.callFromThread),
+        )
+        return store, Service(self._config, environment)
+
+    def _open_store(self, master: bytes) -> LogStore:
         return LogStore(
             self._config.server.state_dir,
-            _master_key(self._config),
+            master,
             Turns(self._reactor.callFromThread, partial(self._reactor.callLater, 0)),
             StoreListener(self._fail, _log_full),
             SegmentBounds(
@@ -281,7 +273,7 @@ class _Process:
             loaded = await threads.storage(service.load)
         finally:
             gc.enable()
-        store.start()
+        store.start(follows=service.standing is not None)
         if (trimmed := store.trimmed) is not None:
             log.warn(
                 "trimmed a torn tail of {size} bytes, left by a crash; a copy is in {kept}",
@@ -315,6 +307,7 @@ class _Process:
             supervision.stopping()
             log.info("stopping")
             self._take_snapshot.stop()
+            await service.hand_over()
             for port in public:
                 await port.stopListening()
             site.close()
@@ -328,6 +321,7 @@ class _Process:
             service.end()
             await service.settled()
             await admin.stopListening()
+            await cluster.leave(service, store, self._reactor)
             try:
                 store.close()
             except StoreUnavailable as error:

@@ -28,11 +28,15 @@ WEBHOOK_RESERVE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Limits on the number of connections, in total and per address, and on the bytes in a body."""
+    """Limits on the number of connections, in total and per address, and on the bytes in a body.
+
+    The limit per address does not apply to hosts that are `exempt`.
+    """
 
     connections: int
     connections_per_address: int
     body_bytes: int = MAX_BODY_BYTES
+    exempt: Callable[[str], bool] = lambda _: False
 
 
 class BoundedSite(server.Site):
@@ -119,7 +123,7 @@ class BoundedSite(server.Site):
 
     def buildProtocol(self, address: IAddress | None) -> Connection | None:  # type: ignore[override]
         host = getattr(address, "host", "") or ""
-        bounded = bool(host) and not _loopback(host)
+        bounded = bool(host) and not _loopback(host) and not self._bounds.exempt(host)
         crowded = bounded and self._connections[host] >= self._bounds.connections_per_address
         if crowded or (len(self._open) >= self._bounds.connections and not self._make_room()):
             self._full("connections")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -12,8 +13,17 @@ from wxgptd.config import Config
 from wxgptd.errors import WxgptError
 from wxgptd.outbound.client import HttpClient, PostingClient
 from wxgptd.ports.keys import ShortLivedKeys
-from wxgptd.ports.store import EventStore
+from wxgptd.ports.replica import NodeFacts, Replica
+from wxgptd.ports.store import EventStore, FollowingStore
 from wxgptd.ports.threads import Threads
+
+
+class ClusterPart(NamedTuple):
+    """What a node needs to take part in a cluster; `store` is the same as the environment's."""
+
+    replica: Replica
+    store: FollowingStore
+    node: NodeFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +31,7 @@ class Environment:
     """What the service needs from outside.
 
     `model_http` returns the client for calls to models through a proxy, or without one if that
-    is empty; `http` makes all other requests.
+    is empty; `http` makes all other requests. Without a `cluster`, the daemon is alone.
     """
 
     clock: IReactorTime
@@ -36,3 +46,4 @@ class Environment:
     config_path: Path
     reread: Callable[[], Config]
     on_damage: Callable[[WxgptError], None]
+    cluster: ClusterPart | None = None

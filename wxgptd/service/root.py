@@ -53,12 +53,12 @@ class Root(Resource):
 
 
 def probes(
-    ready: Callable[[], bool], unhealthy_reason: Callable[[], str], instance: str
+    why_not_ready: Callable[[], str], unhealthy_reason: Callable[[], str], instance: str
 ) -> dict[bytes, Resource]:
     """Return the health checks, by their paths."""
     return {
         b"healthz": ProbeResource(unhealthy_reason, instance),
-        b"readyz": ProbeResource(lambda: unhealthy_reason() if ready() else "starting"),
+        b"readyz": ProbeResource(why_not_ready),
     }
 
 

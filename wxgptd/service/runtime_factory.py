@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from wxgptd import config as cfg
 from wxgptd.config.site import picture_type
-from wxgptd.domain.model.reply_window import WECHAT_PATIENCE_S
+from wxgptd.domain.model.reply_window import HANG_UP_AFTER_S, WECHAT_PATIENCE_S
 from wxgptd.domain.model.values import (
     AccountName,
     AssistantName,
@@ -41,7 +41,7 @@ from wxgptd.wechat.customer_service import App, CustomerService
 from wxgptd.wechat.forwarding import Forwarder
 from wxgptd.wechat.pictures import WeChatPictures
 from wxgptd.wechat.signature import Freshness
-from wxgptd.wechat.webhook import Credentials, Webhook
+from wxgptd.wechat.webhook import Credentials, Onward, Webhook
 
 
 class RuntimeFactory:
@@ -141,7 +141,13 @@ class RuntimeFactory:
         forwarder = Forwarder(
             environment.http, environment.clock, patience_s, self._metrics.forwarded
         )
-        forward = forwarder.forward
+        relayer = Forwarder(
+            environment.http,
+            environment.clock,
+            HANG_UP_AFTER_S,
+            lambda *_, **__: None,
+            "trying again while WeChat waits",
+        )
         webhooks: dict[bytes, Webhook] = {}
         for name, account in config.account.items():
             keys = [key.reveal() for key in (account.aes_key, account.previous_aes_key) if key]
@@ -151,19 +157,22 @@ class RuntimeFactory:
                 account.app_id,
                 [crypto.Key(key) for key in keys],
             )
+            path = cfg.webhook_path(name, account)
+
+            onward = Onward(forwarder.forward, relayer.to_path(path))
             webhook = self._webhooks.get(name)
             if webhook is None:
                 webhook = self._webhooks[name] = Webhook(
                     credentials,
                     conversations,
                     freshness=Freshness(environment.wall, config.server.timestamp_tolerance),
-                    forward=forward,
+                    onward=onward,
                     # A separate secret, so that no delivery key can ever be a link's token.
                     secret=hmac.digest(environment.link_key, b"\0deliveries", sha256),
                     rejected=self._metrics.rejected,
                 )
-            webhook.adopt(credentials, forward)
-            webhooks[cfg.webhook_path(name, account).encode()] = webhook
+            webhook.adopt(credentials, onward)
+            webhooks[path.encode()] = webhook
         return webhooks
 
 

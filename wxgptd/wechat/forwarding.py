@@ -59,12 +59,19 @@ class ForwardObserver(Protocol):
 class Forwarder:
     """Forwards messages to backends, allowing `patience_s` seconds from a message's arrival.
 
-    `tell` is called with how long each one took, in seconds, and whether the backend `answered`.
+    `tell` is called with how long each one took, in seconds, and whether the backend `answered`;
+    `otherwise` says, for the log, what WeChat gets without an answer.
     """
 
     def __init__(
-        self, http: HttpClient, clock: IReactorTime, patience_s: float, tell: ForwardObserver
+        self,
+        http: HttpClient,
+        clock: IReactorTime,
+        patience_s: float,
+        tell: ForwardObserver,
+        otherwise: str = "answering WeChat with `success`",
     ) -> None:
+        self._otherwise = otherwise
         self._tell = tell
         self._http = http
         self._clock = clock
@@ -80,6 +87,14 @@ class Forwarder:
         within_s = max(arrived + self._patience_s - self._clock.seconds(), 0.0)
         return Deferred.fromCoroutine(self._forward(url, original, within_s))
 
+    def to_path(self, path: str) -> Callable[[str, Original, float], Deferred[BackendReply | None]]:
+        """Return a function like `forward` that posts to `path` of the server at a URL."""
+
+        def forward(url: str, original: Original, arrived: float) -> Deferred[BackendReply | None]:
+            return self.forward(url.rstrip("/") + path, original, arrived)
+
+        return forward
+
     async def _forward(self, url: str, original: Original, within_s: float) -> BackendReply | None:
         started_at, answered = self._clock.seconds(), False
         try:
@@ -89,7 +104,8 @@ class Forwarder:
         except WxgptError as error:
             # The query contains a signature, and some backends' URLs have secrets in the query too.
             log.warn(
-                "forwarding to {url} failed: {why}; answering WeChat with `success`",
+                "forwarding to {url} failed: {why}; {otherwise}",
+                otherwise=self._otherwise,
                 url=url.split("?", maxsplit=1)[0],
                 why=error,
                 bounded_as=f"forwarding {url}",

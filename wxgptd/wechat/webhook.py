@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
@@ -20,7 +21,16 @@ from twisted.web.http import BAD_REQUEST, FORBIDDEN, OK
 from wxgptd.domain.intake.rules import RuleReply, TextReply
 from wxgptd.domain.model.values import AccountName, DeliveryKey, User
 from wxgptd.errors import WxgptError
-from wxgptd.ports.wechat import Conversations, Forward, Ignore, Outcome, Present, Say, Silence
+from wxgptd.ports.wechat import (
+    Conversations,
+    Forward,
+    Ignore,
+    Outcome,
+    PassOn,
+    Present,
+    Say,
+    Silence,
+)
 from wxgptd.untyped import Result
 from wxgptd.wechat import crypto, envelope, query, signature
 from wxgptd.wechat.forwarding import BackendReply, Original
@@ -57,6 +67,17 @@ ForwardMessage = Callable[[str, Original, float], Deferred[BackendReply | None]]
 
 Fires within the time that WeChat allows, with the response to pass on, if any.
 """
+
+
+class Onward(NamedTuple):
+    """Where messages go that are answered elsewhere.
+
+    `forward` forwards a message to another backend, and `pass_on` to the same account's webhook on
+    another node, given that node's URL.
+    """
+
+    forward: ForwardMessage
+    pass_on: ForwardMessage
 
 
 class _SeenSignatures:
@@ -100,7 +121,7 @@ class Peer(Protocol):
 class Webhook:
     """One account's webhook.
 
-    `forward` forwards a message to another backend. `secret` hides what delivery keys would
+    `secret` hides what delivery keys would
     otherwise reveal. `rejected` is called for each rejected request with the account and the kind
     of fault.
     """
@@ -111,23 +132,23 @@ class Webhook:
         conversations: Conversations,
         *,
         freshness: Freshness,
-        forward: ForwardMessage,
+        onward: Onward,
         secret: bytes,
         rejected: Callable[[AccountName, str], None],
     ) -> None:
         self._secret = secret
         self._rejected = rejected
-        self.forward = forward
+        self.onward = onward
         self._account = credentials.account
         self._credentials = credentials
         self._conversations = conversations
         self._freshness = freshness
         self._seen = _SeenSignatures(REMEMBERED_SIGNATURES, secret)
 
-    def adopt(self, credentials: Credentials, forward: ForwardMessage) -> None:
+    def adopt(self, credentials: Credentials, onward: Onward) -> None:
         """Use these from now on; a request in progress keeps the credentials it came with."""
         self._credentials = credentials
-        self.forward = forward
+        self.onward = onward
 
     def verify(self, asked: bytes, agent: str, peer: Peer) -> None:
         """Answer WeChat's check of the URL with the echostr, if the signature is valid."""
@@ -170,7 +191,14 @@ class Webhook:
         exchange = _Exchange(self, peer, received)
         # An exception must not escape: an error status would use up all of WeChat's attempts.
         exchange.follow(
-            maybeDeferred(self._conversations.attempt, user, delivery, content, sent_at)
+            maybeDeferred(
+                self._conversations.attempt,
+                user,
+                delivery,
+                content,
+                sent_at,
+                partial(self._relay, original),
+            )
         )
 
     def _open(self, original: Original) -> tuple[envelope.Fields, crypto.Key | None, str]:
@@ -198,6 +226,13 @@ class Webhook:
             except envelope.Malformed:
                 break  # the error would reveal something about the plaintext
         raise crypto.Undecipherable
+
+    def _relay(self, original: Original, url: str, arrived: float) -> Deferred[PassOn | None]:
+        """Pass a message on to the same account's webhook on another node."""
+        relayed = self.onward.pass_on(url, original, arrived)
+        return relayed.addCallback(
+            lambda reply: PassOn(reply.content_type, reply.body) if reply is not None else None
+        )
 
     def _reject(self, peer: Peer, status: int, kind: str, why: str, *, reveal: bool = True) -> None:
         self._rejected(self._account, kind)
@@ -263,7 +298,7 @@ class _Exchange:
             return  # too late, the peer has hung up
         if isinstance(outcome, Forward):
             original = self._received.original
-            self._attempt = self._webhook.forward(outcome.url, original, outcome.arrived)
+            self._attempt = self._webhook.onward.forward(outcome.url, original, outcome.arrived)
             self._attempt.addCallbacks(self._pass_on, self._fail)
             return
         self._attempt = None
@@ -274,6 +309,8 @@ class _Exchange:
                 self._present(reply)
             case Ignore():
                 self._peer.respond(OK, b"text/plain", SUCCESS)
+            case PassOn(content_type=content_type, body=body):
+                self._peer.respond(OK, content_type, body)
             case Silence():
                 self._peer.hang_up()
 

@@ -8,14 +8,12 @@ daemon that starts there continues the log.
 from __future__ import annotations
 
 import hmac
-import re
 from array import array
 from collections import deque
 from pathlib import Path
 from typing import IO, NamedTuple, assert_never, cast
 
 from wxgptd.domain.model import events as e
-from wxgptd.errors import WxgptError
 from wxgptd.eventlog import (
     codec,
     deleting,
@@ -25,8 +23,10 @@ from wxgptd.eventlog import (
     recovery,
     segments,
     snapshot_writing,
+    taking,
 )
 from wxgptd.eventlog.columns import U64
+from wxgptd.eventlog.commit_groups import TakenGroup
 from wxgptd.eventlog.deleting import Deleted
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.positions import Place
@@ -44,13 +44,11 @@ from wxgptd.eventlog.shipping.sending import Position
 from wxgptd.eventlog.system import System
 from wxgptd.eventlog.user_key import UserKey
 from wxgptd.eventlog.workers import Event
-from wxgptd.eventlog.writer import Listener, SegmentBounds, TakenGroup, Writer
+from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
 
 MAX_UNSYNCED = 64
 """So many commits may be on their way to the disk."""
 
-_REFERENCE = re.compile(r"[^\x00-\x1f]{0,128}:[0-9a-f]{16}|")
-_ERASED = codec.TAGS[e.UserErased]
 _DELETED = codec.TAGS[e.SessionDeleted]
 
 
@@ -138,6 +136,7 @@ class Receiver:
 
         Raises:
             StreamRefused: it contradicts what the directory has.
+            CannotTake: it cannot be read.
             OSError: the disk failed.
         """
         match message:
@@ -187,11 +186,7 @@ class Receiver:
     # Keys.
 
     def _take_keys(self, keys: Keys) -> None:
-        for record in keys.records:
-            try:
-                self._new_keys += filter(None, [self._keys.adopt(record)])
-            except (ValueError, TypeError, WxgptError) as error:
-                raise StreamRefused(f"a key cannot be read: {error}") from error
+        self._new_keys += taking.adopt(self._keys, keys.records)
         if keys.numbers:
             self._erase_all_but(keys.numbers)
 
@@ -224,14 +219,9 @@ class Receiver:
             return  # it is here already
         if group.first_seq != self._seq + 1:
             raise StreamRefused(f"event {self._seq + 1} expected, {group.first_seq} received")
-        try:
-            entries = packing.unpack(group.payload)
-            if len(entries) != group.events or not all(map(_is_entry, entries)):
-                raise ValueError("it is not a commit group")
-            self._index.take(group.first_seq, entries)
-        except (ValueError, TypeError, LookupError, AttributeError, WxgptError) as error:
-            raise StreamRefused(f"event {group.first_seq} cannot be read: {error}") from error
-        erased = tuple(entry[3] for entry in entries if entry[0] == _ERASED)
+        entries = taking.entries_of(*group)
+        taking.index(self._index, group.first_seq, entries)
+        erased = taking.erased_in(entries)
         self._pending += [
             _Pending(_deleted(entry), last_seq) for entry in entries if entry[0] == _DELETED
         ]
@@ -327,15 +317,6 @@ class Receiver:
 def _note(_place: Place | None, token: object) -> None:
     if token is not None:
         cast("Event", token).set()
-
-
-def _is_entry(entry: object) -> bool:
-    """Return whether an array in a payload has an entry's shape; what is in it is checked later."""
-    match entry:
-        case (int(), int(), float() | int(), str() as reference, int(), bytes(), bytes()):
-            return _REFERENCE.fullmatch(reference) is not None
-        case _:
-            return False
 
 
 def _deleted(entry: codec.Entry) -> Deleted:

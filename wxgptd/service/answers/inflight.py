@@ -19,12 +19,18 @@ MAX_THOUGHT_CHARS = 50_000
 class Flight:
     """An in-flight answer to `user`'s `question`: the text so far, and its observers.
 
-    `started` is false while the question waits; `in_line` is true while it waits for a slot, rather
-    than for another question of the same user. `charge` returns the token usage so far, once a
-    model has been called.
+    `watch` is called whenever an observer begins to wait for the next change. `started` is false
+    while the question waits; `in_line` is true while it waits for a slot, rather than for another
+    question of the same user. `charge` returns the token usage so far, once a model has been
+    called.
     """
 
-    def __init__(self, user: User, question: DeliveryKey) -> None:
+    def __init__(
+        self,
+        user: User,
+        question: DeliveryKey,
+        watch: Callable[[Flight], None] | None = None,
+    ) -> None:
         self.user = user
         self.question = question
         self.started = False
@@ -34,6 +40,7 @@ class Flight:
         self._pieces: list[str] = []
         self._thoughts: list[str] = []
         self._thought_chars = 0
+        self._watch = watch
         self._landing: list[Deferred[None]] = []
         self._changes: list[Deferred[None]] = []
 
@@ -92,7 +99,21 @@ class Flight:
 
     def changed(self) -> Deferred[None]:
         """Fire at the next change, or when the answer is recorded."""
+        if self._watch is not None:
+            self._watch(self)
         return _observe(self._changes)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether an observer waits for the next change."""
+        return bool(self._changes)
+
+    def mirror(self, text: str, thoughts: str, *, started: bool) -> None:
+        """Take over the text so far of an answer that another node writes."""
+        self.started = started
+        self._thoughts, self._thought_chars = [thoughts] if thoughts else [], len(thoughts)
+        self._pieces[:] = [text] if text else []
+        self._notify_changed()
 
     def land(self) -> None:
         """Notify all observers that the answer is recorded, and release the prompt."""
@@ -146,6 +167,11 @@ class InFlight:
     def __init__(self) -> None:
         self._flights: dict[tuple[User, DeliveryKey], Flight] = {}
         self._on_start: list[Callable[[Flight], None]] = []
+        self._on_watch: Callable[[Flight], None] | None = None
+
+    def on_watch(self, call: Callable[[Flight], None]) -> None:
+        """Call `call` with each flight, opened from now on, that is observed for changes."""
+        self._on_watch = call
 
     def on_start(self, call: Callable[[Flight], None]) -> None:
         """Register `call` to be called with each flight that starts from now on."""
@@ -165,7 +191,7 @@ class InFlight:
 
     def open(self, user: User, question: DeliveryKey) -> None:
         """Open a flight; its model is called later."""
-        self._flights[user, question] = Flight(user, question)
+        self._flights[user, question] = Flight(user, question, self._on_watch)
 
     def land(self, user: User, question: DeliveryKey) -> None:
         """End a flight whose answer is recorded."""
@@ -187,6 +213,13 @@ class InFlight:
     def running(self) -> int:
         """Count the flights whose model has been called."""
         return sum(flight.started for flight in self._flights.values())
+
+    def forget_all(self) -> None:
+        """Forget all flights, stop their models, and notify their observers."""
+        flights, self._flights = list(self._flights.values()), {}
+        for flight in flights:
+            flight.cancel()
+            flight.land()
 
     def cancel_all(self) -> None:
         """Stop all models, and record no answer to their questions."""

@@ -110,6 +110,10 @@ class Attempts:
             return self._journal.committed().addCallback(lambda _: outcome)
         return Deferred.fromCoroutine(self._holding.hold(attempt, window))
 
+    def begin(self) -> None:
+        """Hold attempts again, after an `end`."""
+        self._holding.ended = False
+
     def end(self) -> None:
         """End every held attempt without a response."""
         self._holding.ended = True

@@ -1,17 +1,22 @@
 """WeChat's attempts, from before the log is loaded until after the service has ended.
 
-Implements `wxgptd.ports.wechat.Conversations`. See `attempts` for how an attempt is answered.
+Implements `wxgptd.ports.wechat.Conversations`. See `attempts` for how an attempt is answered. In a
+cluster, attempts are passed on to the node that leads, and held while there is none.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.python.failure import Failure
 
 from wxgptd.domain.intake.routing import Route
+from wxgptd.domain.model.reply_window import WINDOW_S
 from wxgptd.domain.model.values import AccountName, Content, DeliveryKey, User
-from wxgptd.ports.wechat import Outcome, Silence
+from wxgptd.errors import WxgptError
+from wxgptd.ports.wechat import Outcome, PassOn, Relay, Silence
 from wxgptd.service.conversation.attempt import Attempt
 from wxgptd.service.conversation.attempts import Attempts
 from wxgptd.service.state.event_clock import EventClock
@@ -19,72 +24,136 @@ from wxgptd.service.state.metrics import Metrics
 
 T = TypeVar("T")
 
+RELAY_AGAIN_AFTER_S = 0.1
 
-class _Early:
-    """An attempt that arrived before the log was loaded, even if its peer has since hung up.
 
-    It is recorded with its arrival time; otherwise WeChat's later attempts would be miscounted.
+class _Held:
+    """An attempt that something else is needed for: the log, or a node that leads.
+
+    If its peer hangs up before the log is loaded, it is recorded all the same, with its arrival
+    time; otherwise WeChat's later attempts would be miscounted.
     """
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, relay: Relay | None) -> None:
         self.attempt = attempt
+        self.relay = relay
         self.outcome: Deferred[Outcome] = Deferred(self._leave)
-        self._left = False
-        self._answering: Deferred[Outcome] | None = None
+        self.left = False
+        # Any: either kind of outcome; only `follow` reads it.
+        self._answering: Deferred[Any] | None = None
 
     def _leave(self, _: Deferred[Outcome]) -> None:
-        self._left = True
-        if self._answering is not None:
-            self._answering.cancel()
+        self.left = True
+        self.let_go()
 
-    def follow(self, answering: Deferred[Outcome]) -> None:
-        """Take the outcome from `answering`, or cancel it if the peer has hung up."""
-        if self._left:
-            answering.addErrback(lambda _: None)
+    @property
+    def is_followed(self) -> bool:
+        """Whether someone is answering it now."""
+        return self._answering is not None
+
+    def let_go(self) -> None:
+        """Stop waiting for the answer that it waits for now."""
+        answering, self._answering = self._answering, None
+        if answering is not None:
             answering.cancel()
-        else:
-            self._answering = answering
-            answering.chainDeferred(self.outcome)
+
+    def follow(self, answering: Deferred[T], take: Callable[[T | Failure], object]) -> None:
+        """Pass the result of `answering` to `take`, unless it is let go before."""
+        self._answering = answering
+
+        def taken(result: T | Failure) -> None:
+            if self._answering is answering:
+                self._answering = None
+                take(result)
+            elif isinstance(result, Failure):
+                result.trap(CancelledError, WxgptError)
+
+        answering.addBoth(taken)
+        if self.left:
+            self.let_go()
 
 
 class Conversations:
-    """Answers attempts and counts them."""
+    """Answers attempts and counts them.
+
+    At first it holds them; then it answers them itself after `begin`, or passes them on after
+    `pass_on_to`, until `hold`.
+    """
 
     def __init__(self, attempts: Attempts, metrics: Metrics, event_clock: EventClock) -> None:
         self._attempts = attempts
         self._metrics = metrics
         self._event_clock = event_clock
-        self._early: list[_Early] | None = []
+        self._answers = False
         self._ended = False
+        self._leader = ""
+        self.may_change = False
+        """Whether it may have to hold attempts again that it has begun to answer."""
+        self._unanswered: dict[_Held, None] = {}
         self._held = 0
 
     @property
     def held(self) -> int:
-        """The number of attempts waiting for an answer or for the log."""
-        return self._held
+        """The number of attempts waiting for an answer, here or from another node."""
+        return self._held if self._answers or self.may_change else 0
 
     def begin(self) -> None:
         """Start answering, now that the log is loaded."""
-        early, self._early = self._early or [], None
-        for arrival in early:
-            arrival.follow(self._answer(arrival.attempt))
+        self._answers, self._leader = True, ""
+        self._attempts.begin()
+        for held in list(self._unanswered):
+            held.let_go()
+            self._answer_held(held)
+            if held.left:
+                self._unanswered.pop(held, None)
+
+    def pass_on_to(self, url: str) -> None:
+        """From now on, pass attempts on to the node at `url`."""
+        self._answers, self._leader = False, url
+        for held in list(self._unanswered):
+            held.let_go()
+            self._relay(held)
+
+    def hold(self) -> None:
+        """From now on, hold attempts, including those that are being answered."""
+        if self._answers:
+            self._attempts.end()
+        self._answers, self._leader = False, ""
+        now = self._event_clock.clock.seconds()
+        for held in list(self._unanswered):
+            held.let_go()
+            if held.left and now - held.attempt.arrived > WINDOW_S:
+                del self._unanswered[held]
 
     def end(self) -> None:
         """From now on, end attempts without a response: WeChat will retry with the next process."""
         self._ended = True
         self._attempts.end()
+        for held in list(self._unanswered):
+            if not held.is_followed:
+                self._settle(held, Silence())
 
     def attempt(
-        self, user: User, delivery: DeliveryKey, content: Content, sent_at: int
+        self,
+        user: User,
+        delivery: DeliveryKey,
+        content: Content,
+        sent_at: int,
+        relay: Relay | None = None,
     ) -> Deferred[Outcome]:
         """Answer one attempt; see `wxgptd.ports.wechat.Conversations`."""
         arrived, at = self._event_clock.clock.seconds(), self._event_clock.now()
         attempt = Attempt(user, delivery, content, sent_at, arrived, at)
-        if self._early is not None:
-            early = _Early(attempt)
-            self._early.append(early)
-            return early.outcome
-        return self._answer(attempt)
+        if self._ended or (self._answers and not self.may_change):
+            return self._count(attempt, self._answer(attempt))
+        held = _Held(attempt, relay)
+        self._unanswered[held] = None
+        self._count(attempt, held.outcome).addBoth(self._left, held)
+        if self._answers:
+            self._answer_held(held)
+        elif self._leader:
+            self._relay(held)
+        return held.outcome
 
     def handler_for(self, user: User, content: Content) -> Route:
         """Return how a message with this content would be routed if it arrived now."""
@@ -92,10 +161,47 @@ class Conversations:
         return self._attempts.handler_for(Attempt(user, DeliveryKey(""), content, 0, 0.0, at))
 
     def _answer(self, attempt: Attempt) -> Deferred[Outcome]:
+        return succeed(Silence()) if self._ended else self._attempts.answer(attempt)
+
+    def _answer_held(self, held: _Held) -> None:
+        held.follow(self._answer(held.attempt), lambda result: self._settle(held, result))
+
+    def _settle(self, held: _Held, result: Outcome | Failure) -> None:
+        self._unanswered.pop(held, None)
+        if held.left:
+            return
+        if isinstance(result, Failure):
+            held.outcome.errback(result)
+        else:
+            held.outcome.callback(result)
+
+    def _left(self, outcome: T, held: _Held) -> T:
+        """Forget an attempt whose outcome is known, unless it is still to be recorded."""
+        if not held.left or self._answers or self._leader:
+            self._unanswered.pop(held, None)
+        return outcome
+
+    def _relay(self, held: _Held) -> None:
+        """Pass an attempt on; if the node gives no response, try again while it is wanted."""
+        if held.left or held.relay is None:
+            return
+        relayed = held.relay(self._leader, held.attempt.arrived)
+        held.follow(relayed, lambda result: self._relayed(held, result))
+
+    def _relayed(self, held: _Held, result: PassOn | Failure | None) -> None:
+        if result is not None:
+            self._settle(held, result)
+        elif held.left:
+            self._unanswered.pop(held, None)
+        else:
+            self._event_clock.clock.callLater(RELAY_AGAIN_AFTER_S, self._relay_again, held)
+
+    def _relay_again(self, held: _Held) -> None:
+        if held in self._unanswered and self._leader and not held.is_followed:
+            self._relay(held)
+
+    def _count(self, attempt: Attempt, outcome: Deferred[Outcome]) -> Deferred[Outcome]:
         account = attempt.user.account
-        outcome: Deferred[Outcome] = (
-            succeed(Silence()) if self._ended else self._attempts.answer(attempt)
-        )
         if outcome.called:
             self._metrics.attempt(account, outcome.result)
         else:

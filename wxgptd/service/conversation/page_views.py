@@ -171,7 +171,7 @@ class PageViews:
     def opened(self, token: str) -> None:
         """Record that the page behind `token` was opened."""
         answer = self._answer(token)
-        if answer is not None and not answer[1].page_opened:
+        if answer is not None and not answer[1].page_opened and not self._journal.refuses:
             target, _ = answer
             opened = e.PageOpened(at=self._event_clock.now(), question=target.question)
             self._journal.record(target.user, c.RecordFact(opened))

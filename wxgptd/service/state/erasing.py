@@ -27,6 +27,16 @@ class OnErasure:
             self._call()
 
 
+def forget_erased(call: Callable[[], None]) -> Callable[[User, e.Event, UserState], None]:
+    """Return an observer that calls `call` when another node erases a user or deletes a session."""
+
+    def observe(_user: User, event: e.Event, _before: UserState) -> None:
+        if isinstance(event, e.UserErased | e.SessionDeleted):
+            call()
+
+    return observe
+
+
 class Erasing:
     """An effect that erases users and cleans up after each erasure."""
 
@@ -46,6 +56,11 @@ class Erasing:
         if not entry.events:
             return succeed(False)
         return self._journal.committed().addCallback(lambda _: True)
+
+    def observe(self, user: User, event: e.Event, before: UserState) -> None:
+        """Remember an erasure that another node recorded."""
+        if isinstance(event, e.UserErased):
+            self._recently_erased.note(user, before, self._event_clock.now())
 
     def __call__(self, entry: Entry) -> None:
         """Clean up after an erasure, before waiters are notified that no answer will come."""

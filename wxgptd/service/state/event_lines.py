@@ -26,6 +26,8 @@ log = Logger(namespace="wxgptd.events")
 class EventLines(Projection):
     """Writes the lines, but only after `begin`: replaying a log writes none."""
 
+    own_events_only = True
+
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._begun = False
@@ -33,6 +35,10 @@ class EventLines(Projection):
     def begin(self) -> None:
         """Start writing: events from now on are new."""
         self._begun = True
+
+    def end(self) -> None:
+        """Stop writing: another machine records from now on."""
+        self._begun = False
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Write the line for `event`, if it has one."""

@@ -82,6 +82,9 @@ class Journal:
         self._is_old_durable = True
         self._keep_since = 0.0
         self._effects: list[Effect] = []
+        self._observers: list[Callable[[User, Event, UserState], None]] = []
+        self.refuses: WxgptError | None = None
+        """Why nothing can be recorded here, while another machine does."""
         self._pending: deque[Entry] = deque()
         self._running_effects = False
 
@@ -91,6 +94,10 @@ class Journal:
         Entries loaded from the log at startup are not passed on: replay causes no effects.
         """
         self._effects.append(effect)
+
+    def observe(self, observer: Callable[[User, Event, UserState], None]) -> None:
+        """Call `observer` with each event that is applied, and the user's state before it."""
+        self._observers.append(observer)
 
     def since(self, now: float) -> Mapping[type[Event], float]:
         """Return the kinds of events that `load` needs, each with its earliest time."""
@@ -203,7 +210,10 @@ class Journal:
 
         Raises:
             Inconsistent: an event contradicts the user's state; nothing was appended.
+            WxgptError: another machine records at the moment.
         """
+        if self.refuses is not None:
+            raise self.refuses
         before = self.state(user)
         events = decide(before, command)
         if not events:
@@ -216,17 +226,38 @@ class Journal:
         for event, evolved in zip(events, states, strict=True):
             for projection in self._projections:
                 projection.on_event(user, event, evolved)
-        if isinstance(events[-1], UserErased):
+        self._keep(user, state, erased=isinstance(events[-1], UserErased))
+        entry = Entry(user, command, before, events, state)
+        self._pending.append(entry)
+        self._run_effects()
+        return entry
+
+    def apply(self, user: User, event: Event, before: UserState) -> UserState:
+        """Apply an event that another machine's journal recorded: no decision, and no effects.
+
+        `before` is the user's state, read before the event became part of the store. Returns the
+        state after it.
+
+        Raises:
+            Inconsistent: the event contradicts the user's state.
+        """
+        state = evolve(before, event)
+        for projection in self._projections:
+            if not projection.own_events_only:
+                projection.on_event(user, event, state)
+        self._keep(user, state, erased=isinstance(event, UserErased))
+        for observe in self._observers:
+            observe(user, event, before)
+        return EMPTY if isinstance(event, UserErased) else state
+
+    def _keep(self, user: User, state: UserState, *, erased: bool) -> None:
+        if erased:
             self._young.pop(user, None)
             self._unneeded.pop(user, None)
             self._unfinished.discard(user)
         else:
             self._young[user] = state
             self._note_unfinished(user, state)
-        entry = Entry(user, command, before, events, state)
-        self._pending.append(entry)
-        self._run_effects()
-        return entry
 
     def _run_effects(self) -> None:
         """Run the effects on new entries, in log order even if an effect records more."""

@@ -19,7 +19,7 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.reply_window import LAST_NUMBER
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import AccountName, AnswerUsage, User
-from wxgptd.ports.wechat import Forward, Ignore, Present, Say, Silence
+from wxgptd.ports.wechat import Forward, Ignore, PassOn, Present, Say, Silence
 from wxgptd.service.state.projections import Projection
 
 HOLD_BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 4.5, 5.0, 6.0, 8.0)
@@ -32,6 +32,7 @@ _OUTCOMES: Mapping[type, str] = {
     Ignore: "success",
     Silence: "silence",
     Forward: "forward",
+    PassOn: "leader",
 }
 
 
@@ -143,6 +144,8 @@ class Metrics:
 
 class EventCounts(Projection):
     """Counts recorded events."""
+
+    own_events_only = True
 
     def __init__(self, make: _Maker) -> None:
         counter, histogram = make.counter, make.histogram

@@ -52,6 +52,8 @@ class Projection:
     """
 
     name: ClassVar[str] = ""
+    own_events_only: ClassVar[bool] = False
+    """Whether events that another machine recorded do not concern it."""
 
     @property
     def replays(self) -> Mapping[type[e.Event], float]:

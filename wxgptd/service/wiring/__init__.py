@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 
 from wxgptd import config as cfg
@@ -18,20 +19,24 @@ from wxgptd.admin.resource import Metrics as MetricsPage
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import LOG_ITSELF
+from wxgptd.errors import WxgptError
 from wxgptd.pages import links
 from wxgptd.pages.resource import resources
 from wxgptd.pages.site import not_found
 from wxgptd.ports.record import Loaded
 from wxgptd.ports.status import DaemonStatus
 from wxgptd.service import runtime_factory
+from wxgptd.service.cluster.passing_on import PassingOn
+from wxgptd.service.cluster.standing import Standby
 from wxgptd.service.environment import Environment
 from wxgptd.service.lifecycle import Lifecycle
 from wxgptd.service.operations.reloading import Adopted
 from wxgptd.service.root import Root, probes
-from wxgptd.service.state.erasing import OnErasure
+from wxgptd.service.state.erasing import OnErasure, forget_erased
 from wxgptd.service.wiring import (
     answers,
     base,
+    cluster,
     control,
     conversation,
     operations,
@@ -65,12 +70,21 @@ class Service:
             self.answers.titling,
         ):
             self.state.journal.subscribe(effect)
+        self._mirror()
+        self.standing = cluster.build(
+            self.base, self.state, self.answers, self, lambda: self._config
+        )
+        if self.standing is not None:
+            self.conversation.conversations.may_change = True
+            self.conversation.pages.elsewhere = PassingOn(
+                self.standing, environment.http, environment.clock
+            )
         instance = links.instance_name(environment.link_key)
         self.root = Root(
             webhooks=self.base.runtime_factory.webhooks(config, self.conversation.conversations),
             others={
                 **resources(self.conversation.pages, self.conversation.page_writing),
-                **probes(lambda: self.ready, self._public_reason, instance),
+                **probes(self._why_not_ready, self._public_reason, instance),
             },
             not_found=partial(not_found, self.conversation.pages),
             verification=config.server.verify_files,
@@ -82,7 +96,15 @@ class Service:
         )  # fmt: skip
         registry = self.base.metrics.registry
         registry.register(Gauges(self.status))
-        self.admin = Admin(control.build(self._rooms, self.status), registry)
+        self.admin = Admin(control.build(self._rooms, self.status, self.standing), registry)
+
+    def _mirror(self) -> None:
+        """Keep what is not in the log up to date while another node records."""
+        observe = self.state.journal.observe
+        observe(self.state.erasing.observe)
+        observe(forget_erased(self.conversation.pages.forget_all))
+        observe(forget_erased(self.conversation.tokens.forget))
+        observe(self.answers.mirroring)
 
     def figures(self) -> Resource:
         """Return a read-only resource that serves the metrics."""
@@ -99,9 +121,19 @@ class Service:
         """Why the daemon is unhealthy; empty if it is healthy."""
         return self.operations.health.unhealthy_reason
 
+    def _why_not_ready(self) -> str:
+        """Return why this node does not act on messages, or an empty string."""
+        if self.ready:
+            return self._public_reason()
+        return "standby" if self.standing is not None and self._lifecycle.loaded else "starting"
+
     def _public_reason(self) -> str:
         """Return what anyone may know: the reason is for the operator only."""
         return "unhealthy" if self.why_unhealthy else ""
+
+    def is_node(self, host: str) -> bool:
+        """Return whether `host` is the address of another node of the cluster."""
+        return self.standing is not None and host in self.standing.hosts
 
     def note_full(self, what: str) -> None:
         """Note that a limit was reached; `what` is one of `fullness.WHAT`."""
@@ -109,6 +141,10 @@ class Service:
 
     def summary(self) -> str:
         """Return a one-line summary of what the daemon is doing."""
+        if self.standing is not None and not self.standing.leads:
+            leader = self.standing.leader
+            of = leader.node if leader is not None else "no node"
+            return f"standby of {of}, {self.standing.lag} events to catch up on"
         return (
             f"open sessions: {len(self.state.sessions)}, running answers: "
             f"{self.answers.flights.running()}, held requests: {self.held}"
@@ -135,31 +171,86 @@ class Service:
         return loaded
 
     def note_trimmed(self, segment: str, offset: int, size: int) -> None:
-        """Record that a torn tail was trimmed from the log."""
+        """Record that a torn tail was trimmed from the log, unless it is a cluster's."""
+        if self.standing is not None:
+            return
         now = self.base.event_clock.now()
         trimmed = e.TailTrimmed(at=now, segment=segment, offset=offset, size=size)
         self.state.journal.record(LOG_ITSELF, c.RecordFact(trimmed))
 
     def begin(self) -> None:
         """Start working: from now on the service is ready."""
+        self._stand_by()
+        self.lead()
+
+    async def start(self) -> None:
+        """Start working or, in a cluster, follow the node that leads.
+
+        Raises:
+            WxgptError: this node cannot take part in the cluster.
+        """
+        if self.standing is None:
+            self.begin()
+            return
+        self.state.journal.refuses = Standby()
+        await self.standing.start()
+        self._stand_by()
+        self.answers.mirroring.begin()
+
+    def _stand_by(self) -> None:
+        """Start what a service does whether or not it acts on messages."""
         assert self._loaded is not None
-        self.state.lines.begin()
         self.state.snapshotter.begin(self._loaded.snapshot_seq)
         self._loaded = None
-        self._lifecycle.ready = True
+        self._lifecycle.loaded = True
         self.operations.health.begin()
         self.state.lag.begin()
+        self.operations.upkeep.start()
+
+    # The host of a `Standing`.
+
+    def lead(self) -> None:
+        """Start acting on messages."""
+        self.answers.mirroring.end()
+        self.state.journal.refuses = None
+        self.state.lines.begin()
+        self._lifecycle.ready = True
         self.answers.recovery.begin()  # first: it settles only what the last run left unfinished
         self.answers.pushing.begin()
         self.conversation.conversations.begin()
         self.operations.sweeper.start()
 
+    def stop_leading(self) -> Deferred[None]:
+        """Stop acting on messages; fires once everything recorded so far is durable."""
+        self._lifecycle.ready = False
+        self.operations.sweeper.stop()
+        self.conversation.conversations.hold()
+        self.answers.flights.forget_all()
+        self.answers.titling.end()
+        self.answers.pushing.end()
+        self.state.lines.end()
+        self.state.journal.refuses = Standby()
+        self.answers.mirroring.begin()
+        return self.state.journal.committed()
+
+    def follow(self, leader_url: str) -> None:
+        """Pass attempts on to the node at `leader_url`, or hold them if it is empty."""
+        if leader_url:
+            self.conversation.conversations.pass_on_to(leader_url)
+        else:
+            self.conversation.conversations.hold()
+
+    def fail(self, error: WxgptError) -> None:
+        """Stop the daemon."""
+        self._environment.on_damage(error)
+
     def end(self) -> None:
         """Stop working; unanswered questions stay unanswered until the next start."""
-        self._lifecycle.ready = False
+        self._lifecycle.ready = self._lifecycle.loaded = False
         self.operations.health.end()
         self.state.lag.end()
         self.operations.sweeper.stop()
+        self.operations.upkeep.stop()
         self.conversation.conversations.end()
         self.answers.answer_runner.end()
         self.answers.titling.end()
@@ -169,23 +260,30 @@ class Service:
         """Wait for a snapshot that is still being written."""
         await self.state.snapshotter.settled()
 
+    async def hand_over(self) -> None:
+        """Let another node take over at once, if there is one."""
+        if self.standing is not None:
+            await self.standing.hand_over()
+
     # Reloading.
 
     def compare(self, fresh: cfg.Config) -> Adopted:
         """Return what adopting another configuration would change.
 
         Raises:
-            ConfigError: it cannot be adopted while [server] and [log] wait for a restart.
+            ConfigError: it cannot be adopted while [server], [log] and [cluster] wait for a
+                restart.
         """
         if faults := list(cfg.mistakes(self._without_restart(fresh))):
-            restart = "while changes to [server] and [log] wait for a restart"
+            restart = "while changes to [server], [log] and [cluster] wait for a restart"
             explained = [f"{fault} ({restart})" for fault in faults]
             raise cfg.ConfigError(self._environment.config_path, explained)
         return Adopted.of(tuple(cfg.changes(self._config, fresh)))
 
     def _without_restart(self, fresh: cfg.Config) -> cfg.Config:
         """Return `fresh` with the running values of everything that needs a restart."""
-        return attrs.evolve(fresh, server=self._config.server, log=self._config.log)
+        running = self._config
+        return attrs.evolve(fresh, server=running.server, log=running.log, cluster=running.cluster)
 
     def adopt(self, fresh: cfg.Config) -> Adopted:
         """Use another configuration from now on, except for what needs a restart.

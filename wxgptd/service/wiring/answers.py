@@ -10,6 +10,7 @@ from wxgptd.service.answers.answer_runner import AnswerRunner
 from wxgptd.service.answers.candidates import Candidates
 from wxgptd.service.answers.context_window import ContextWindow
 from wxgptd.service.answers.inflight import InFlight
+from wxgptd.service.answers.mirroring import Mirroring
 from wxgptd.service.answers.model_router import ModelRouter
 from wxgptd.service.answers.moderation import Moderation
 from wxgptd.service.answers.pacing import Pacing
@@ -35,6 +36,7 @@ class Answers:
     answer_runner: AnswerRunner
     titling: Titling
     recovery: Recovery
+    mirroring: Mirroring
 
 
 def build(config: cfg.Config, base: Base, state: State) -> Answers:
@@ -66,4 +68,5 @@ def build(config: cfg.Config, base: Base, state: State) -> Answers:
     pushing = Pushing(settings=settings, journal=journal, links=base.links, event_clock=event_clock)
     answer_runner = AnswerRunner(journal, flights, slots, router, pushing, event_clock)
     recovery = Recovery(settings, journal, flights, event_clock)
-    return Answers(flights, slots, moderation, pushing, answer_runner, titling, recovery)
+    mirroring = Mirroring(journal, flights)
+    return Answers(flights, slots, moderation, pushing, answer_runner, titling, recovery, mirroring)

@@ -54,7 +54,7 @@ def build(
         ),
         lambda: Look(base.settings.page_texts, base.settings.site),
         RenderQueue(threads.pages, base.environment.clock, threads.cpu_s),
-        ready=lambda: lifecycle.ready,
+        ready=lambda: lifecycle.loaded,
         full=base.fullness.note,
         place=Place(
             runtime_factory.path_of(url),

