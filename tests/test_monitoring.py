@@ -6,14 +6,16 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
+from wxgptd.admin.gauges import Gauges
 
 ETC = Path(__file__).parent.parent / "etc"
 ALERTS = ETC / "prometheus-alerts.yml"
@@ -46,7 +48,19 @@ def series() -> set[str]:
     story.send("问题")
     story.get("/wx/main?signature=" + "0" * 40 + "&timestamp=1700000000&nonce=1&echostr=x")
     story.advance(6)
-    metrics = generate_latest(story.service.base.metrics.registry).decode()
+    registry = story.service.base.metrics.registry
+    in_cluster = replace(
+        story.service.status(),
+        cluster_leading=True,
+        cluster_events_behind=0,
+        cluster_silent_s=0.0,
+        cluster_takeovers=1,
+        cluster_claims_lost=0,
+        cluster_commit_s=story.service.status().log_fsync_s,
+    )
+    clustered = CollectorRegistry()
+    clustered.register(Gauges(lambda: in_cluster))
+    metrics = generate_latest(registry).decode() + generate_latest(clustered).decode()
     return set(re.findall(r"^([a-z_]+)[ {]", metrics, re.MULTILINE))
 
 
@@ -75,6 +89,7 @@ def test_every_metric_is_on_the_dashboard(series):
         "wxgptd_log_pending_appends", "wxgptd_replay_seconds", "wxgptd_replay_events",
         "wxgptd_questions", "wxgptd_sessions_opened", "wxgptd_restarted_answers",
         "wxgptd_pages_opened", "wxgptd_push_usable", "wxgptd_pushes",
+        "wxgptd_cluster_takeovers", "wxgptd_cluster_claims_lost", "wxgptd_cluster_silent_seconds",
     }  # fmt: skip
     assert own - shown <= hidden
 
@@ -143,6 +158,22 @@ def test_alerts_fire_when_they_should_and_not_before(promtool, tmp_path):
         fires("WxgptdAnswersFailing", "30m", failing, assistant="a", instance="i", severity="warning"),
         fires("WxgptdTimeoutsSpent", "5m", {'wxgptd_deliberate_timeouts_left{account="m"}': "60 0x9"},
               account="m", severity="warning"),
+        fires("WxgptdNotReady", "9m", {'wxgptd_ready{instance="b"}': "0x9",
+                                       'wxgptd_cluster_leading{instance="b"}': "0x9"}),
+        fires("WxgptdNotReady", "9m", {'wxgptd_ready{instance="b"}': "0x9"},
+              instance="b", severity="critical"),
+        fires("WxgptdNoLeader", "5m", {'wxgptd_cluster_leading{job="wxgptd",instance="a"}': "0x9",
+                                       'wxgptd_cluster_leading{job="wxgptd",instance="b"}': "0x9"},
+              job="wxgptd", severity="critical"),
+        fires("WxgptdNoLeader", "5m", {'wxgptd_cluster_leading{job="wxgptd",instance="a"}': "1x9",
+                                       'wxgptd_cluster_leading{job="wxgptd",instance="b"}': "0x9"}),
+        fires("WxgptdNoStandby", "9m", {'wxgptd_cluster_leading{job="wxgptd",instance="a"}': "1x9"},
+              job="wxgptd", severity="warning"),
+        fires("WxgptdNoQuorum", "5m", {'wxgptd_cluster_commit_seconds_count{instance="a"}': "7x9",
+                                       'wxgptd_log_pending_appends{instance="a"}': "3x9"},
+              instance="a", severity="critical"),
+        fires("WxgptdStandbyLags", "9m", {'wxgptd_cluster_events_behind{instance="b"}': "5000x9"},
+              instance="b", severity="warning"),
         fires("WxgptdDown", "5m", {'up{job="wxgptd",instance="i"}': "1 0x9"},
               job="wxgptd", instance="i", severity="critical"),
     ]  # fmt: skip

@@ -19,7 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from wxgptd.ports.record import SYNC_BOUNDS_S
-from wxgptd.ports.status import DaemonStatus
+from wxgptd.ports.status import DaemonStatus, FsyncStatus
 
 PLAIN = {
     "ready": "Whether the log is loaded and messages are accepted.",
@@ -40,6 +40,17 @@ PLAIN = {
 OF_SHIPPING = {
     "log_shipped_behind": "Events that have not been sent to the other machine.",
     "log_shipped_s": "How long ago events were last sent to the other machine.",
+}
+
+OF_CLUSTER = {
+    "cluster_leading": "Whether this node acts on messages.",
+    "cluster_events_behind": "Events that this node lacks.",
+    "cluster_silent_s": "How long no node that leads has been heard.",
+}
+
+COUNTED_OF_CLUSTER = {
+    "cluster_takeovers": "How often this node took the lead.",
+    "cluster_claims_lost": "How often another node took the lead first.",
 }
 
 OF_ACCOUNTS = {
@@ -74,9 +85,10 @@ class Gauges(Collector):
                 yield _labelled(name, about, label, getattr(status, name))
         yield from _timeouts(status)
         yield from _log(status)
-        for name, about in OF_SHIPPING.items():
+        for name, about in {**OF_SHIPPING, **OF_CLUSTER}.items():
             if getattr(status, name) is not None:
                 yield GaugeMetricFamily(_metric(name), about, float(getattr(status, name)))
+        yield from _cluster(status)
         build = GaugeMetricFamily(
             _metric("build_info"), "Running versions.", labels=["version", "python", "twisted"]
         )
@@ -112,20 +124,33 @@ def _timeouts(status: DaemonStatus) -> Iterable[Metric]:
 
 
 def _log(status: DaemonStatus) -> Iterable[Metric]:
-    events = Metric(_metric("log_events"), "Events written.", "counter")
-    events.add_sample(f"{_metric('log_events')}_total", {}, status.log_events)
-    yield events
+    yield _counter("log_events", "Events written.", status.log_events)
+    about = "Duration of a commit's fdatasync; the count is the number of commits."
+    yield _histogram("log_fsync_s", about, status.log_fsync_s)
+
+
+def _cluster(status: DaemonStatus) -> Iterable[Metric]:
+    if status.cluster_commit_s is None:
+        return
+    for name, about in COUNTED_OF_CLUSTER.items():
+        yield _counter(name, about, getattr(status, name))
+    about = "How long a quorum of the NATS servers took for a commit."
+    yield _histogram("cluster_commit_s", about, status.cluster_commit_s)
+
+
+def _counter(name: str, about: str, value: int) -> Metric:
+    counter = Metric(_metric(name), about, "counter")
+    counter.add_sample(f"{_metric(name)}_total", {}, value)
+    return counter
+
+
+def _histogram(name: str, about: str, durations: FsyncStatus) -> Metric:
     cumulative, buckets = 0, []
     bounds = (*map(str, SYNC_BOUNDS_S), "+Inf")
-    for bound, count in zip(bounds, status.log_fsync_s.buckets, strict=True):
+    for bound, count in zip(bounds, durations.buckets, strict=True):
         cumulative += count
         buckets.append((bound, float(cumulative)))
-    yield HistogramMetricFamily(
-        _metric("log_fsync_s"),
-        "Duration of a commit's fdatasync; the count is the number of commits.",
-        buckets=buckets,
-        sum_value=status.log_fsync_s.sum_s,
-    )
+    return HistogramMetricFamily(_metric(name), about, buckets=buckets, sum_value=durations.sum_s)
 
 
 def _labelled(name: str, about: str, label: str, values: Mapping[str, float]) -> Metric:

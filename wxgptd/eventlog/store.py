@@ -6,9 +6,7 @@ This is the only module where the writer's thread meets the reactor's.
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, fail
@@ -166,7 +164,7 @@ class LogStore:
         return between_nodes.seal(self._keys, user, plain)
 
     def unseal(self, sealed: bytes) -> tuple[User, bytes] | None:
-        """Return the user and the plain bytes of what `seal` returned, or None without the key."""
+        """Return the user and the plain bytes of what `seal` returned, or None if that fails."""
         return between_nodes.unseal(self._keys, sealed)
 
     def has(self, group: Group) -> bool:
@@ -291,6 +289,8 @@ class LogStore:
             sync_s=commits.sync_s,
             syncs=self._writer.syncs,
             pending=self._flushes.pending,
+            quorum_s=self._writer.quorums.sum_s,
+            quorums=self._writer.quorums.buckets,
         )
 
     def shipped(self) -> tuple[int, float] | None:
@@ -309,8 +309,7 @@ class LogStore:
 
     def stalled_s(self) -> float:
         """Return how long the replica has not acknowledged a commit, in seconds; 0 if it does."""
-        since = self._writer.appending_since if self._writer is not None else inf
-        return max(0.0, time.monotonic() - since)
+        return self._writer.stalled_s if self._writer is not None else 0.0
 
     def snapshot(self, capture: Capture) -> Callable[[], Sequence[str]]:
         """Return a function that takes a snapshot of everything up to now.

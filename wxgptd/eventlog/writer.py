@@ -19,7 +19,6 @@ import errno
 import os
 import secrets
 import time
-from bisect import bisect_left
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import NamedTuple, TypeVar
 from wxgptd.eventlog import codec, framing, segments
 from wxgptd.eventlog.commit_groups import CommitGroup, Leading, TakenGroup
 from wxgptd.eventlog.disk import Reserve, is_disk_full
+from wxgptd.eventlog.durations import Durations
 from wxgptd.eventlog.framing import MAX_GROUP_BYTES
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.positions import Place
@@ -38,7 +38,6 @@ from wxgptd.eventlog.system import System
 from wxgptd.eventlog.user_key import UserKey
 from wxgptd.eventlog.workers import Queue
 from wxgptd.ports import appending
-from wxgptd.ports.record import SYNC_BOUNDS_S
 
 T = TypeVar("T")
 
@@ -101,7 +100,7 @@ class Writer:
         self._unflushed: list[CommitGroup] = []
         self._queue: Queue[CommitGroup | None] = system.workers.queue()
         self._commits = Commits(0, 0, 0.0)
-        self._syncs = [0] * (len(SYNC_BOUNDS_S) + 1)
+        self._syncs, self._quorums = Durations(), Durations()
         self.full = False
         # The attributes below belong to the writer's thread.
         self._written_seq = ready.next_seq
@@ -125,7 +124,12 @@ class Writer:
     @property
     def syncs(self) -> tuple[int, ...]:
         """The histogram of commit times; see `wxgptd.ports.record.StoreFigures`."""
-        return tuple(self._syncs)
+        return self._syncs.buckets
+
+    @property
+    def quorums(self) -> Durations:
+        """How long the replica took for each commit."""
+        return self._quorums
 
     @property
     def next_seq(self) -> int:
@@ -138,9 +142,9 @@ class Writer:
         return self._leading.place if self._leading is not None else 0
 
     @property
-    def appending_since(self) -> float:
-        """Since when an append to the replica has been under way (monotonic time), or infinite."""
-        return self._appending_since
+    def stalled_s(self) -> float:
+        """How long an append to the replica has been under way, in seconds; 0 if none is."""
+        return max(0.0, time.monotonic() - self._appending_since)
 
     def lead(self, leading: Leading | None) -> None:
         """Append groups to a replica first from now on, or no longer if None.
@@ -305,7 +309,7 @@ class Writer:
             leading.appending.erase(group.erased)
         commits = self._commits
         self._commits = Commits(commits.groups + 1, commits.events + events, commits.sync_s + took)
-        self._syncs[bisect_left(SYNC_BOUNDS_S, took)] += 1
+        self._syncs.add(took)
         self._listener.on_durable(place, group.token)
 
     def _replicate(self, leading: Leading, group: CommitGroup, payload: bytes) -> Leading:
@@ -318,6 +322,7 @@ class Writer:
         replicated = appending.Group(self._written_seq, group.events, payload, tuple(group.erased))
         self._appending_since = time.monotonic()
         place = leading.appending.append(replicated, keys, leading.place)
+        self._quorums.add(time.monotonic() - self._appending_since)
         self._appending_since = inf
         return leading._replace(place=place)
 

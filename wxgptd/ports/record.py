@@ -65,7 +65,8 @@ class StoreFigures(NamedTuple):
     """The store's figures: `last_seq` is its newest event, the others count from the start.
 
     `syncs` is the number of commits in each bucket of `SYNC_BOUNDS_S`, and beyond the last;
-    `pending` is the number of appends that are not durable yet.
+    `pending` is the number of appends that are not durable yet. `quorum_s` and `quorums` are like
+    `sync_s` and `syncs`, for what a replica took.
     """
 
     last_seq: int = 0
@@ -74,6 +75,8 @@ class StoreFigures(NamedTuple):
     sync_s: float = 0.0
     syncs: tuple[int, ...] = (0,) * (len(SYNC_BOUNDS_S) + 1)
     pending: int = 0
+    quorum_s: float = 0.0
+    quorums: tuple[int, ...] = (0,) * (len(SYNC_BOUNDS_S) + 1)
 
 
 class StoredUsers(Protocol):

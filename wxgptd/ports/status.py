@@ -37,7 +37,7 @@ class UnansweredStatus(NamedTuple):
 
 
 class FsyncStatus(NamedTuple):
-    """The fdatasyncs of commits: their number, total time, and number in each bucket.
+    """The durations of commits: their number, total time, and number in each bucket.
 
     The buckets are those of `wxgptd.ports.record.SYNC_BOUNDS_S`, plus one for longer syncs.
     """
@@ -58,6 +58,11 @@ class DaemonStatus:
     `model_failures` lists their last failures. `seconds_since_full` lists what was full in the last
     few minutes. `log_shipped_behind` is how many events `wxgpt log ship` has not sent yet, and
     `log_shipped_s` how long ago it last noted that; None if the log was never shipped.
+
+    In a cluster (otherwise None), `cluster_leading` is whether this node acts on messages,
+    `cluster_events_behind` how many events it lacks, `cluster_silent_s` how long it has not heard a
+    node that leads, `cluster_takeovers` how often it took the lead, `cluster_claims_lost` how often
+    another node was faster, and `cluster_commit_s` how long a quorum of the servers took.
     """
 
     version: str
@@ -93,3 +98,9 @@ class DaemonStatus:
     log_fsync_s: FsyncStatus
     replay_s: float
     replay_events: int
+    cluster_leading: bool | None = None
+    cluster_events_behind: int | None = None
+    cluster_silent_s: float | None = None
+    cluster_takeovers: int | None = None
+    cluster_claims_lost: int | None = None
+    cluster_commit_s: FsyncStatus | None = None

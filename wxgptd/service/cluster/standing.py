@@ -125,7 +125,7 @@ class Standing:
         self._clock = around.clock
         self.cluster = node.cluster
         self.role = Role.STARTING
-        self.takeovers = 0
+        self.takeovers = self.claims_lost = 0
         self._claim = 0
         self._leader: Heard | None = None
         self._nodes: dict[str, Heard] = {}
@@ -334,7 +334,8 @@ class Standing:
                 claim = Claim(self._following.seq + 1, self._node.name, self._node.run)
                 place = await self._replica.claim(claim, newest)
             await self._replica.erase(self._following.erased)
-        except (Superseded, ReplicaUnavailable):
+        except (Superseded, ReplicaUnavailable) as error:
+            self.claims_lost += isinstance(error, Superseded)
             self.role = Role.FOLLOWING
             self._quiet_since = self._clock.seconds() - self._node.dead_after_s / 2
             self._catch_up()

@@ -114,7 +114,7 @@ class Service:
 
     def status(self) -> DaemonStatus:
         """Return the daemon's status as it is now."""
-        return status.read(self._rooms)
+        return status.read(self._rooms, self.standing)
 
     @property
     def why_unhealthy(self) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from wxgptd import __version__
 from wxgptd.domain.model.values import AccountName
 from wxgptd.ports.status import DaemonStatus, FsyncStatus, TimeoutStatus, UnansweredStatus
+from wxgptd.service.cluster.standing import Standing
 from wxgptd.service.wiring.base import Base
 from wxgptd.service.wiring.rooms import Rooms
 from wxgptd.service.wiring.state import State
@@ -18,8 +20,24 @@ DAY_S = 86_400.0
 K = TypeVar("K", bound=str)
 
 
-def read(rooms: Rooms) -> DaemonStatus:
+def read(rooms: Rooms, standing: Standing | None) -> DaemonStatus:
     """Return the status as it is now."""
+    status = _read(rooms)
+    if standing is None:
+        return status
+    figures = rooms.base.environment.store.figures()
+    return replace(
+        status,
+        cluster_leading=standing.leads,
+        cluster_events_behind=standing.lag,
+        cluster_silent_s=standing.silent_s(),
+        cluster_takeovers=standing.takeovers,
+        cluster_claims_lost=standing.claims_lost,
+        cluster_commit_s=FsyncStatus(sum(figures.quorums), figures.quorum_s, figures.quorums),
+    )
+
+
+def _read(rooms: Rooms) -> DaemonStatus:
     base, state, answers, lifecycle = rooms.base, rooms.state, rooms.answers, rooms.lifecycle
     now, figures, settings = base.event_clock.now(), base.environment.store.figures(), base.settings
     accounts, assistants = settings.accounts, settings.assistants
@@ -27,9 +45,9 @@ def read(rooms: Rooms) -> DaemonStatus:
     models = {name: assistant.model for name, assistant in assistants.items()}
     why_unhealthy, running = rooms.operations.health.unhealthy_reason, answers.flights.running()
     # Until the service is ready, a thread is still loading the log into the projections.
-    loaded = accounts if lifecycle.ready else ()
-    spent = state.spending.spent() if lifecycle.ready else {}
-    exhausted = state.spending.exhausted() if lifecycle.ready else frozenset()
+    loaded = accounts if lifecycle.loaded else ()
+    spent = state.spending.spent() if lifecycle.loaded else {}
+    exhausted = state.spending.exhausted() if lifecycle.loaded else frozenset()
     messengers = {
         name: account.messenger
         for name, account in accounts.items()
@@ -50,7 +68,7 @@ def read(rooms: Rooms) -> DaemonStatus:
         deliberate_timeouts={name: _timeouts(state, name, now) for name in loaded},
         suspensions={name: state.timeouts.suspensions(name) for name in loaded},
         unanswered=_unanswered(base, state, loaded),
-        clock_offset_s=state.clock_offset.measured(now) if lifecycle.ready else None,
+        clock_offset_s=state.clock_offset.measured(now) if lifecycle.loaded else None,
         push={name: messenger.state for name, messenger in messengers.items()},
         push_usable={name: messenger.usable() for name, messenger in messengers.items()},
         models={name: model.condition() for name, model in models.items()},
