@@ -10,7 +10,7 @@ WORKERS ?= $(shell echo $$((2 * $(CORES))))
 DISTRIBUTED := --dist loadgroup --no-loadscope-reorder
 
 # Targets that are too slow for `make test`; `make nightly` runs them all.
-NIGHTLY := torture siege test-peers bench million soak coverage
+NIGHTLY := torture siege test-peers bench million soak drills coverage
 
 .DEFAULT_GOAL := help
 .PHONY: help demo check test nightly $(NIGHTLY) lint style types fast format docs golden simulate pictures lock clean
@@ -54,6 +54,9 @@ bench: .venv/ready           ## nightly: run every benchmark in turn (15 min)
 
 million: .venv/ready         ## nightly: a million users: start, memory, latency, snapshots (20 min, 4 GB of disk)
 	$(BIN)/python bench/growth.py --users 100000,1000000 --seconds 5
+
+drills: .venv/ready          ## nightly: kill, freeze and stop parts of a cluster, 20 times (25 min)
+	PYTHONPATH=.:cli $(BIN)/python -m tests.cluster.drill --seeds 20
 
 soak: .venv/ready            ## nightly: users come and go for half an hour: does anything grow? (30 min)
 	$(BIN)/python bench/soak.py

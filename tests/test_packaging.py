@@ -104,7 +104,8 @@ def test_the_container_files_pass_their_linters():
     assert linted.returncode == 0, linted.stdout
     assert "USER 10001" in (ROOT / "Dockerfile").read_text()
     checked = run(sys.executable, "-m", "check_jsonschema", "--builtin-schema",
-                  "vendor.compose-spec", ROOT / "compose.yaml")  # fmt: skip
+                  "vendor.compose-spec", ROOT / "compose.yaml",
+                  ROOT / "etc" / "compose.cluster.yaml")  # fmt: skip
     assert checked.returncode == 0, checked.stdout
 
 

@@ -24,10 +24,16 @@ class ClusterStage:
     """Some nodes named a, b and so on, one model and three NATS servers."""
 
     def __init__(
-        self, directory: Path, *, nodes: int = 2, servers: int = 3, extra: str = ""
+        self,
+        directory: Path,
+        *,
+        nodes: int = 2,
+        servers: int = 3,
+        extra: str = "",
+        model: ScriptedModel | None = None,
     ) -> None:
         self.directory = directory
-        self.model = ScriptedModel()
+        self.model = model or ScriptedModel()
         self.nats = NatsServers(directory / "nats", servers)
         self.nodes = [Stage(self._directory(number)) for number in range(nodes)]
         self._extra = extra

@@ -21,7 +21,7 @@ from twisted.logger import Logger
 
 from wxgptd.errors import WxgptError
 from wxgptd.ports.appending import ReplicaRefused, ReplicaUnavailable
-from wxgptd.replication.streams import LEAST_VERSION, version
+from wxgptd.replication.streams import LEAST_VERSION, Version
 
 log = Logger()
 
@@ -161,8 +161,8 @@ class Connection:
         Raises:
             ReplicaRefused: it is.
         """
-        found = str(self.client.connected_server_version)
-        if version(found) < LEAST_VERSION:
+        found = Version.of(self.client.connected_server_version)
+        if found < LEAST_VERSION:
             least = ".".join(map(str, LEAST_VERSION))
             raise ReplicaRefused(
                 f"the NATS server {self.where} has version {found}, but {least} or later is needed",

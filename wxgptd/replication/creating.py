@@ -41,7 +41,6 @@ class ServerFacts(NamedTuple):
     name: str
     version: str
     max_payload: int
-    is_new_enough: bool
 
 
 class Servers:
@@ -120,9 +119,8 @@ class Servers:
     def server(self) -> ServerFacts:
         """Return what the server that was reached says about itself."""
         client = self._connection.client
-        version = str(client.connected_server_version)
-        is_new_enough = streams.version(version) >= streams.LEAST_VERSION
-        return ServerFacts(self._connection.where, version, client.max_payload, is_new_enough)
+        version = streams.Version.of(client.connected_server_version)
+        return ServerFacts(self._connection.where, str(version), client.max_payload)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import re
 from hashlib import sha256
 from typing import NamedTuple
 
+from nats.aio.client import ServerVersion
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 
 LEAST_VERSION = (2, 11, 11)
@@ -121,6 +122,17 @@ def key_stream(names: Names, copies: int) -> StreamConfig:
     )
 
 
-def version(text: str) -> tuple[int, ...]:
-    """Return the version of a server as numbers."""
-    return tuple(map(int, re.findall(r"\d+", text.partition("-")[0])[:3]))
+class Version(NamedTuple):
+    """The version of a server."""
+
+    major: int
+    minor: int
+    patch: int
+
+    @classmethod
+    def of(cls, version: ServerVersion) -> Version:
+        """Return the version that nats-py knows."""
+        return cls(version.major, version.minor, version.patch)
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"

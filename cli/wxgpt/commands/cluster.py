@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from wxgpt import control, options, render
+from wxgpt.cluster_access import NoCluster, access
 from wxgptd.errors import WxgptError
 
 if TYPE_CHECKING:
     from wxgptd import config as cfg
-    from wxgptd.replication.connection import Access
 
 STEPPING_DOWN_S = 15.0
 
-
-class NoCluster(WxgptError):
-    """there is no cluster"""
-
-    exit_status = 4
+GONE_AFTER_S = 5.0
+"""A node says every two seconds that it runs."""
 
 
 class CannotStepDown(WxgptError):
@@ -100,21 +97,6 @@ def _required(config: cfg.Config) -> cfg.Cluster:
     return config.cluster
 
 
-def access(cluster: cfg.Cluster) -> Access:
-    """Return how to reach the cluster's NATS servers.
-
-    Raises:
-        NoCluster: a package is missing.
-    """
-    try:
-        from wxgptd.replication.connection import Access
-    except ModuleNotFoundError as error:
-        raise NoCluster(
-            f"a cluster needs the package {error.name}", hint="pip install 'wxgptd[cluster]'"
-        ) from None
-    return Access(cluster.servers, cluster.credentials.reveal(), cluster.ca)
-
-
 @command.command("status")
 @options.output_option("text", "json")
 def status(output: str) -> None:
@@ -140,6 +122,8 @@ def status(output: str) -> None:
     for number, node in enumerate(summary["nodes"]):
         role = "leads" if node["leads"] else f"{newest - node['seq']:,} events to catch up on"
         heard = "this node" if number == 0 else f"heard {node['silent_s']:.1f} s ago"
+        if node["silent_s"] > GONE_AFTER_S:
+            role, heard = "does not run", f"last heard {node['silent_s']:.0f} s ago"
         click.echo(
             f"  {render.pad(node['name'], 16)}  event {node['seq']:>12,}  {role}, {heard}, "
             f"version {node['version']}, {node['url']}"

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,44 +13,31 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wxgpt.failures import Unreachable
-from wxgptd.errors import WxgptError
+from wxgpt.demo_stage import DemoFailed, DemoStage
 from wxgptd.untyped import Reactor
 
 if TYPE_CHECKING:
+    from wxgpt.demo_cluster import DemoCluster
     from wxgpt.wechat.peer import Delivery, Peer
 
 USER = "oDemoUser"
 
-CONFIG = """\
-[server]
-listen = "tcp:{port}:interface=127.0.0.1"
-public_url = "http://127.0.0.1:{port}"
-state_dir = "{state}"
-
-[account.demo]
-token = "{token}"
-
-[assistant.chatgpt]
-base_url = "{model}"
-model = "demo"
-system_prompt = "你是一个演示。"
-"""
-
-
-class DemoFailed(WxgptError):
-    """the demo failed"""
-
 
 @click.command("demo")
 @click.option("--keep", is_flag=True, help="Keep the demo running, and show commands to try next.")
-def command(keep: bool) -> None:
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="Two nodes and three NATS servers; one node is killed in the middle of an answer.",
+)
+def command(keep: bool, cluster: bool) -> None:
     """Play a short conversation through the real daemon, with a demo model.
 
     \b
     Examples:
       wxgpt demo
       wxgpt demo --keep
+      wxgpt demo --cluster            needs nats-server and wxgptd[cluster]
     """
     from wxgpt.reactor import run
 
@@ -62,7 +45,10 @@ def command(keep: bool) -> None:
         signal.signal(number, lambda *_: sys.exit(143))  # exiting ends the child processes
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxgptd-demo-")))
-        stage = _Stage(directory)
+        if cluster:
+            _play_cluster(stack, directory, keep=keep)
+            return
+        stage = DemoStage(directory)
         stack.callback(stage.end)
         stage.begin()
 
@@ -75,117 +61,66 @@ def command(keep: bool) -> None:
             stage.wait()
 
 
-class _Stage:
-    """The demo's processes, in their own temporary directory."""
+def _play_cluster(stack: ExitStack, directory: Path, *, keep: bool) -> None:
+    from wxgpt import demo_cluster
+    from wxgpt.reactor import run
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._token = secrets.token_hex(12)
-        self.port = _free_port()
-        self.config = directory / "wxgptd.toml"
-        self.model_url = ""
-        self._model: subprocess.Popen[str] | None = None
-        self._daemon: subprocess.Popen[bytes] | None = None
+    cluster = demo_cluster.DemoCluster(directory)
+    stack.callback(cluster.end)
+    _chapter("Three NATS servers and two nodes: one leads, the other follows.")
+    cluster.begin()
+    click.echo(cluster.status())
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/wx/demo"
+    async def play(reactor: Reactor) -> None:
+        await _survive_a_takeover(reactor, cluster)
 
-    @property
-    def token(self) -> str:
-        return self._token
-
-    def begin(self) -> None:
-        """Start the model and the daemon."""
-        self._model = subprocess.Popen(
-            [sys.executable, "-m", "wxgpt", "demo-model", "--port", "0"],
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-            start_new_session=True,
-        )
-        assert self._model.stdout is not None
-        line = self._model.stdout.readline()
-        if not line.startswith("base_url"):
-            raise DemoFailed("the demo model did not start")
-        self.model_url = line.split('"')[1]
-        descriptor = os.open(self.config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(
-                CONFIG.format(
-                    port=self.port,
-                    state=self._directory / "state",
-                    token=self._token,
-                    model=self.model_url,
-                )
-            )
-        self.start_daemon()
-
-    def start_daemon(self) -> None:
-        """Start the daemon without waiting until it is ready."""
-        log = (self._directory / "wxgptd.log").open("ab")
-        self._daemon = subprocess.Popen(
-            [sys.executable, "-m", "wxgptd", "--config", str(self.config)],
-            stderr=log,
-            start_new_session=True,
-        )
-        log.close()
-
-    def kill_daemon(self) -> None:
-        """Kill the daemon, to simulate a crash."""
-        assert self._daemon is not None
-        self._daemon.kill()
-        self._daemon.wait()
-
-    def wait_until_ready(self) -> None:
-        """Wait up to 20 s for the daemon to be ready.
-
-        Raises:
-            Unreachable: it exited, or is still not ready.
-        """
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            if self._daemon is None or self._daemon.poll() is not None:
-                break
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as peer:
-                    peer.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
-                    if b" 200 " in peer.recv(64):
-                        return
-            except OSError:
-                pass
-            time.sleep(0.05)
-        output = (self._directory / "wxgptd.log").read_text("utf-8", "replace").strip()
-        last = output.splitlines()[-1] if output else "nothing was logged"
-        raise Unreachable(f"the daemon did not start: {last}")
-
-    def wait(self) -> None:
-        """Wait until ^C, or until the daemon exits."""
-        assert self._daemon is not None
-        self._daemon.wait()
-
-    def end(self) -> None:
-        """Stop everything."""
-        for process in (self._daemon, self._model):
-            if process is not None and process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for process in (self._daemon, self._model):
-            if process is not None:
-                try:
-                    process.wait(15)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                if process.stdout is not None:
-                    process.stdout.close()
+    run(play)
+    if keep:
+        _show_next_steps(cluster.nodes[1])
+        cluster.nodes[1].wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+async def _survive_a_takeover(reactor: Reactor, cluster: DemoCluster) -> None:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.task import deferLater
+    from twisted.internet.threads import deferToThread
+
+    from wxgpt.wechat import peer
+
+    leader, standby = cluster.nodes
+    hook = peer.Webhook(url=standby.url, token=standby.token)
+    wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
+    _chapter("WeChat's messages reach the node that does not lead. It passes them on.")
+    await _send(wechat, "/chatgpt")
+    delivery = await _send(wechat, "什么是公众号？")
+    _require(not delivery.fault and bool(delivery.shown), "the standby did not pass it on")
+
+    _chapter(
+        "The node that leads is killed (SIGKILL) in the middle of an answer. The other one hears\n"
+        "nothing for 2 seconds, takes over, asks the model again, and answers."
+    )
+
+    async def kill_soon() -> None:
+        await deferLater(reactor, 2.0)
+        click.echo("  (2.0 s: kill -9 of the node that leads)")
+        await deferToThread(leader.kill_daemon)
+
+    killing = Deferred.fromCoroutine(kill_soon())
+    delivery = await _send(wechat, "用 4 秒回答：一台机器坏了怎么办？")
+    await killing
+    _require(not delivery.fault and "坏" in (delivery.shown or ""), "the answer was lost")
+    click.echo(await deferToThread(cluster.status))
+
+    _chapter("The killed node returns and follows: it has every event.")
+    leader.start_daemon()
+    await deferToThread(leader.wait_until_ready, "/healthz")
+    await deferToThread(cluster.wait_until_complete)
+    click.echo(await deferToThread(cluster.status))
+    click.echo()
+    click.echo("To set up a cluster: docs/cluster.md.")
 
 
-async def _play(reactor: Reactor, stage: _Stage) -> None:
+async def _play(reactor: Reactor, stage: DemoStage) -> None:
     from twisted.internet.threads import deferToThread
 
     from wxgpt.wechat import peer
@@ -241,7 +176,7 @@ async def _play(reactor: Reactor, stage: _Stage) -> None:
     click.echo("To try it yourself: `wxgpt demo --keep`. For a real account, see README.md.")
 
 
-async def _survive_a_crash(reactor: Reactor, stage: _Stage, wechat: Peer) -> None:
+async def _survive_a_crash(reactor: Reactor, stage: DemoStage, wechat: Peer) -> None:
     from twisted.internet.defer import Deferred
     from twisted.internet.task import deferLater
     from twisted.internet.threads import deferToThread
@@ -296,7 +231,7 @@ def _last_words(page: str) -> str:
     return re.sub(r"<[^>]+>|\s+", "", answer)[-40:]
 
 
-async def _show_calls(reactor: Reactor, stage: _Stage) -> None:
+async def _show_calls(reactor: Reactor, stage: DemoStage) -> None:
     from wxgpt.wechat import peer
 
     response = await peer.real_client(reactor).get(stage.model_url)
@@ -319,7 +254,7 @@ async def _final_page(reactor: Reactor, link: str) -> str:
     raise DemoFailed("the page was never completed")
 
 
-def _show_next_steps(stage: _Stage) -> None:
+def _show_next_steps(stage: DemoStage) -> None:
     path = Path(sys.argv[0])
     program = f"{sys.executable} -m wxgpt" if path.suffix == ".py" else str(path.absolute())
     click.echo()

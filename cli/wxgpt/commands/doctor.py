@@ -56,6 +56,7 @@ def command(output: str) -> None:
 
 def _check_all() -> Iterator[Finding]:
     from wxgpt.diagnosis import configuration, daemon, machine, reach
+    from wxgpt.diagnosis.cluster import cluster
     from wxgpt.diagnosis.finding import failed
     from wxgpt.diagnosis.models import models
     from wxgpt.diagnosis.proxies import proxies
@@ -86,6 +87,7 @@ def _check_all() -> Iterator[Finding]:
         yield from _guarded("daemon", daemon.up_to_date(path))
         yield from _guarded("clock", daemon.clock())
         yield from _guarded("messages", daemon.unanswered(config))
+    yield from _guarded("cluster", cluster(config, running=bool(running.ok)))
     yield from _guarded("log", daemon.log())
     yield from _guarded("port", reach.port(config))
     yield from _guarded("public address", reach.public(config))

@@ -31,7 +31,7 @@ def running() -> Finding:
     if version != __version__:
         what = f"the daemon is version {version}, wxgpt is {__version__}"
         return failed("daemon", what, "daemon-outdated")
-    if not status.get("ready"):
+    if not status.get("ready") and status.get("cluster_leading") is None:
         return failed("daemon", "still replaying its log", "daemon-starting")
     if not status.get("healthy", True):
         what = f"health check failed: {status['why_unhealthy']}"

@@ -46,6 +46,47 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "腾出磁盘空间；或者设置 [log] keep、max_size，重启，再用 wxgpt log vacuum 马上清理",
     ),
     "needs-root": ("try sudo wxgpt doctor", "用 sudo wxgpt doctor 再检查一次"),
+    # The cluster; see docs/cluster.md.
+    "nats-unreachable": (
+        "start that NATS server and let this machine reach it; check [cluster]",
+        "启动这台 NATS 服务器，让这台机器能连到它；检查 [cluster] 里的 servers、credentials、ca",
+    ),
+    "nats-payload": (
+        "set max_payload = 8MB in its configuration: see etc/nats.conf",
+        "在它的配置里设置 max_payload = 8MB，见 etc/nats.conf",
+    ),
+    "nats-copies": (
+        "use three NATS servers: nats stream edit --replicas 3 wxgptd-NAME-log, and -keys",
+        "用三台 NATS 服务器：nats stream edit --replicas 3 wxgptd-NAME-log，还有 -keys",
+    ),
+    "cluster-missing": (
+        "on the node whose log goes on: wxgpt cluster init",
+        "在日志要继续用的那台机器上：wxgpt cluster init",
+    ),
+    "cluster-no-leader": (
+        "see the daemons' logs: is a quorum of the NATS servers running?",
+        "看各台守护进程的日志：NATS 服务器有没有超过半数在跑？",
+    ),
+    "cluster-alone": (
+        "start another node: docs/cluster.md",
+        "启动另一台机器：见 docs/zh/cluster.md",
+    ),
+    "cluster-lags": (
+        "wait if it was just started; otherwise check its disk and its connection to the servers",
+        "刚启动的话等一等；否则检查它的硬盘，以及它到 NATS 服务器的连接",
+    ),
+    "cluster-configuration": (
+        "make both files the same but for [server] listen and [cluster] node and url",
+        "让两台的配置一样，只有 [server] listen 和 [cluster] node、url 不同",
+    ),
+    "cluster-version": (
+        "install the same version there: standbys first, then the node that leads",
+        "在那里装同一版本：先备机，后工作着的那台",
+    ),
+    "cluster-url": (
+        "let the daemon there listen at {url}, and let this machine reach it",
+        "让那里的守护进程监听 {url}，并让这台机器能连到",
+    ),
     # The daemon.
     "daemon-unreachable": (
         "start the daemon: systemctl start wxgptd (or wxgptd --config FILE)",

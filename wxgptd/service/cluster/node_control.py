@@ -28,14 +28,19 @@ class NodeControl:
         """Return the cluster as this node sees it."""
         standing = self._standing
         own = standing.beat()
+        leader = own.node if standing.leads else self.leader() or ""
         others = [
-            self._node(heard.beat, own, standing.silent_for(heard))
+            self._node(
+                heard.beat._replace(leads=heard.beat.node == leader),
+                own,
+                standing.silent_for(heard),
+            )
             for heard in standing.others.values()
         ]
         return ClusterSummary(
             cluster=standing.cluster,
             role=standing.role,
-            leader=own.node if standing.leads else self.leader() or "",
+            leader=leader,
             lag=standing.lag,
             takeovers=standing.takeovers,
             nodes=[self._node(own, own, 0.0), *sorted(others)],

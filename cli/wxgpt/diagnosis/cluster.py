@@ -1,0 +1,105 @@
+"""Check the cluster: the NATS servers, the nodes, and what they must have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+from wxgpt import control
+from wxgpt.cluster_access import access
+from wxgpt.diagnosis.finding import Finding, failed, passed
+from wxgpt.diagnosis.remedies import Remedy, remedy
+from wxgptd.errors import WxgptError
+
+if TYPE_CHECKING:
+    from wxgptd.config import Cluster, Config
+    from wxgptd.untyped import Json
+
+CHECK = "cluster"
+MAX_CLOCK_S = 1.0
+MAX_LAG = 1_000
+LEAST_PAYLOAD_BYTES = 4 * 1024 * 1024
+COPIES = 3
+PATIENCE_S = 5.0
+
+
+def cluster(config: Config, *, running: bool) -> Iterator[Finding]:
+    """Check the servers, and the nodes if the daemon is `running`."""
+    if not config.cluster.name:
+        return
+    yield from servers(config.cluster)
+    if running:
+        yield from nodes()
+
+
+def servers(configured: Cluster) -> Iterator[Finding]:
+    """Check each NATS server, and how many copies of everything they keep."""
+    from wxgptd.replication import creating
+
+    for server in configured.servers:
+        one = access(configured)._replace(servers=(server,))
+        try:
+            with creating.reached(one, configured.name) as reached:
+                facts = reached.server()
+        except WxgptError as error:
+            yield failed(CHECK, f"{server}: {error}", "nats-unreachable")
+            continue
+        if facts.max_payload < LEAST_PAYLOAD_BYTES:
+            what = f"{server}: max_payload is {facts.max_payload:,} bytes"
+            yield failed(CHECK, what, "nats-payload")
+        else:
+            yield passed(CHECK, f"{server}: NATS {facts.version}")
+    with creating.reached(access(configured), configured.name) as reached:
+        if reached.identity() is None:
+            yield failed(CHECK, f"there is no cluster {configured.name}", "cluster-missing")
+            return
+        for stream in reached.streams():
+            what = f"stream {stream.name}: copies: {stream.copies}, current: {stream.current}"
+            if stream.copies < COPIES:
+                yield failed(CHECK, what, "nats-copies")
+            elif stream.current < stream.copies:
+                yield failed(CHECK, what, "nats-unreachable")
+            else:
+                yield passed(CHECK, f"{what}, on {', '.join(sorted(stream.servers))}")
+
+
+def nodes() -> Iterator[Finding]:
+    """Check the nodes, as the one here sees them."""
+    status, summary = control.request("GET", "/cluster")
+    if status != 200:
+        yield failed(CHECK, "the daemon runs without [cluster]", "restart-required")
+        return
+    if not summary["leader"]:
+        yield failed(CHECK, "no node leads", "cluster-no-leader")
+    own, *others = summary["nodes"]
+    if not others:
+        yield failed(CHECK, "no other node runs, so none can take over", "cluster-alone")
+    newest = max(node["seq"] for node in summary["nodes"])
+    for node in summary["nodes"]:
+        faults = list(_faults(node, own, newest))
+        for what, fix in faults:
+            yield failed(CHECK, f"{node['name']}: {what}", fix)
+        if not faults:
+            role = "leads" if node["leads"] else "follows"
+            yield passed(CHECK, f"{node['name']} {role}, at event {node['seq']:,}")
+
+
+def _faults(node: Json, own: Json, newest: int) -> Iterator[tuple[str, Remedy]]:
+    """Yield what is wrong with a node, and the fix."""
+    if abs(node["clock_s"]) > MAX_CLOCK_S:
+        yield f"its clock differs by {node['clock_s']:.1f} s", remedy("clock-skew")
+    if newest - node["seq"] > MAX_LAG:
+        yield f"it lacks {newest - node['seq']:,} events", remedy("cluster-lags")
+    if node["config"] != own["config"]:
+        yield "its configuration differs from the one here", remedy("cluster-configuration")
+    if node["is_missing"]:
+        version = f"it has version {node['version']}, which cannot read all kinds of events"
+        yield version, remedy("cluster-version")
+    url = f"{node['url'].rstrip('/')}/healthz"
+    try:
+        with urlopen(url, timeout=PATIENCE_S):  # noqa: S310 (the url of a node's configuration)
+            pass
+    except (OSError, ValueError) as error:
+        why = getattr(error, "reason", error)
+        yield f"cannot be reached at {url}: {why}", remedy("cluster-url", url=node["url"])
