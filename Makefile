@@ -82,6 +82,7 @@ SEEDS ?= 1000
 
 simulate: .venv/ready        ## run SEEDS seeds of the simulation, and continue where it was interrupted
 	PYTHONPATH=.:cli $(BIN)/python -m tests.simulation.run --seeds $(SEEDS)
+	PYTHONPATH=.:cli $(BIN)/python -m tests.simulation.cluster --seeds $$(($(SEEDS) / 5))
 
 golden: docs                 ## accept today's output of every command, then review the difference
 	WXGPTD_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/cli/test_golden.py

@@ -57,6 +57,10 @@ class History:
                 self.times_asked.update(TAG.findall(asked.text))
             self._note(record.event)
 
+    def applied(self, event: e.Event) -> None:
+        """Note what a standby applied: then a quorum has stored it."""
+        self._note(event)
+
     def _acknowledged(self, append: Append) -> None:
         for seq, event in enumerate(append.events, append.seq - len(append.events) + 1):
             self._note(event)

@@ -59,6 +59,10 @@ class Hub:
         if self.alive and not worker.dead:
             worker.switch()
 
+    def is_in_worker(self) -> bool:
+        """Return whether the caller is a worker, which may wait."""
+        return greenlet.getcurrent() is not self._main
+
     def pause(self, seconds: float = 0.0) -> None:
         """Sleep in a worker; return at once in the main greenlet."""
         worker = greenlet.getcurrent()

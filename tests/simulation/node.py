@@ -34,7 +34,7 @@ from wxgptd.eventlog.unavailable import StoreUnavailable
 from wxgptd.eventlog.writer import SegmentBounds
 from wxgptd.ports.record import Recorded
 from wxgptd.ports.threads import Threads
-from wxgptd.service.environment import Environment
+from wxgptd.service.environment import ClusterPart, Environment
 from wxgptd.service.state import journal
 from wxgptd.service.wiring import Service
 
@@ -195,6 +195,7 @@ class Node:
                 config_path=Path("/nowhere/wxgptd.toml"),
                 reread=lambda: self.config,
                 on_damage=self._damaged,
+                cluster=self._part(store, clock, hub),
             ),
         )
         self.http = StubTreq(self.service.root)
@@ -204,14 +205,21 @@ class Node:
             agent._pumps = _Connections()
         self.disk.fuse, self._fuse = self._fuse, None
         self.service.load()
-        store.start()
+        store.start(follows=self.service.standing is not None)
         self.disk.fuse = None
         if (trimmed := store.trimmed) is not None:
             self.tell(f"trimmed {trimmed.size} bytes of a torn tail")
             self.service.note_trimmed(trimmed.segment.name, trimmed.offset, trimmed.size)
         self.on_start()
-        self.service.begin()
+        self._begin()
         self.is_up = True
+
+    def _part(self, store: LogStore, clock: Clock, hub: Hub) -> ClusterPart | None:
+        """Return the part that the daemon takes in a cluster; here it is alone."""
+        return None
+
+    def _begin(self) -> None:
+        self.service.begin()
 
     def start_after(self, seconds: float) -> None:
         """Start the daemon after `seconds`, unless it is up by then."""

@@ -54,7 +54,6 @@ class LiveAnswers:
 
     def begin(self) -> None:
         """Begin to ask and to send."""
-        self._showing.start(SHOW_EVERY_S)
         self._wanting.start(WANT_EVERY_S)
 
     def end(self) -> None:
@@ -115,9 +114,13 @@ class LiveAnswers:
             if answer not in self._wanted:
                 self._shown.pop(answer, None)  # it has nothing so far
             self._wanted[answer] = self._clock.seconds()
+            if not self._showing.running:
+                self._showing.start(SHOW_EVERY_S)
 
     def _show(self) -> None:
         now = self._clock.seconds()
+        if not self._wanted:
+            self._showing.stop()
         for answer, at in list(self._wanted.items()):
             flight = self._flights.find(*answer)
             if flight is None or now - at > WANTED_FOR_S or not self.leads:

@@ -112,18 +112,18 @@ class Conversations:
         self._answers, self._leader = False, url
         for held in list(self._unanswered):
             held.let_go()
-            self._relay(held)
+            if held.left:
+                del self._unanswered[held]
+            else:
+                self._relay(held)
 
     def hold(self) -> None:
         """From now on, hold attempts, including those that are being answered."""
         if self._answers:
             self._attempts.end()
         self._answers, self._leader = False, ""
-        now = self._event_clock.clock.seconds()
-        for held in list(self._unanswered):
+        for held in self._unanswered:
             held.let_go()
-            if held.left and now - held.attempt.arrived > WINDOW_S:
-                del self._unanswered[held]
 
     def end(self) -> None:
         """From now on, end attempts without a response: WeChat will retry with the next process."""
@@ -146,6 +146,7 @@ class Conversations:
         attempt = Attempt(user, delivery, content, sent_at, arrived, at)
         if self._ended or (self._answers and not self.may_change):
             return self._count(attempt, self._answer(attempt))
+        self._forget_old(arrived)
         held = _Held(attempt, relay)
         self._unanswered[held] = None
         self._count(attempt, held.outcome).addBoth(self._left, held)
@@ -174,6 +175,14 @@ class Conversations:
             held.outcome.errback(result)
         else:
             held.outcome.callback(result)
+
+    def _forget_old(self, now: float) -> None:
+        """Forget attempts whose peers have left and which are too old to be recorded."""
+        while self._unanswered:
+            oldest = next(iter(self._unanswered))
+            if not oldest.left or now - oldest.attempt.arrived <= WINDOW_S:
+                return
+            del self._unanswered[oldest]
 
     def _left(self, outcome: T, held: _Held) -> T:
         """Forget an attempt whose outcome is known, unless it is still to be recorded."""
