@@ -130,7 +130,7 @@ class ClusterNode(Node):
             _forget_kind(store)
         facts = NodeFacts(
             cluster="main", name=self.name, run=self.run, url=f"http://node-{self.name}",
-            version="0.1.0", kinds=(), dead_after_s=DEAD_AFTER_S,
+            version="0.1.0", kinds=(), dead_after_s=DEAD_AFTER_S, renew_after_s=30.0,
         )  # fmt: skip
         return ClusterPart(self.replica, store, facts)
 

@@ -115,6 +115,10 @@ class SimulatedReplica:
         self._announce()
         return int(place)
 
+    def renew(self, first_seq: int, after: int) -> int:
+        data = messages.pack(Claim(first_seq, self._run[:1], self._run))
+        return int(self._try(lambda: self._log.append(data, f"{self._run}-claim-{after}", after)))
+
     def _announce(self) -> None:
         for other in self._others():
             other.later(lambda other=other: other.told(lambda to: to.changed()))

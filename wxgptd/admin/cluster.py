@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -47,10 +47,10 @@ class Cluster(Resource):
         stepping.addErrback(give_up, request)
         return NOT_DONE_YET
 
-    def _answer(self, request: Request, others: Sequence[str] | None) -> None:
+    def _answer(self, request: Request, others: Collection[str] | None) -> None:
         if not others:
             request.setResponseCode(409)
         cluster = self._control.cluster
         leader = cluster.leader() if cluster is not None else None
-        request.write(json_body(request, {"others": others, "leader": leader}))
+        request.write(json_body(request, {"others": others and [*others], "leader": leader}))
         request.finish()

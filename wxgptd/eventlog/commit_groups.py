@@ -12,7 +12,7 @@ from wxgptd.ports.appending import Appending
 class CommitGroup:
     """What one commit makes durable together.
 
-    Without events, it only erases, or is a request to begin another segment.
+    Without events, it only erases, or is a request to renew the claim or begin another segment.
     """
 
     def __init__(self) -> None:
@@ -24,6 +24,7 @@ class CommitGroup:
         self.new_keys: list[UserKey] = []
         self.erased: list[str] = []
         self.token: object = None
+        self.renews = False
 
     def append(self, packed: bytes, events: int) -> None:
         self.packed.append(packed)

@@ -175,6 +175,11 @@ class LogStore:
         """Return the place of the last message in the replica, as far as this store wrote it."""
         return self._writer.place if self._writer is not None else 0
 
+    def renew(self) -> None:
+        """Append to the replica that this node still leads, so that its log never runs empty."""
+        if self._writer is not None:
+            self._writer.renew()
+
     def lead(self, place: int | None) -> None:
         """Append to the replica from now on, after the message at `place`; or no longer if None."""
         assert self._writer is not None, "start comes first"
@@ -279,19 +284,8 @@ class LogStore:
 
     def figures(self) -> StoreFigures:
         """Return the counts since startup."""
-        if self._writer is None:
-            return StoreFigures()
-        commits = self._writer.commits
-        return StoreFigures(
-            last_seq=self._writer.next_seq - 1,
-            commits=commits.groups,
-            events=commits.events,
-            sync_s=commits.sync_s,
-            syncs=self._writer.syncs,
-            pending=self._flushes.pending,
-            quorum_s=self._writer.quorums.sum_s,
-            quorums=self._writer.quorums.buckets,
-        )
+        writer = self._writer
+        return writer.figures(self._flushes.pending) if writer is not None else StoreFigures()
 
     def shipped(self) -> tuple[int, float] | None:
         """Return the last event that was sent to another machine, and when."""

@@ -38,6 +38,7 @@ from wxgptd.eventlog.system import System
 from wxgptd.eventlog.user_key import UserKey
 from wxgptd.eventlog.workers import Queue
 from wxgptd.ports import appending
+from wxgptd.ports.record import StoreFigures
 
 T = TypeVar("T")
 
@@ -50,7 +51,6 @@ class Commits(NamedTuple):
 
     groups: int
     events: int
-    sync_s: float
 
 
 class SegmentBounds(NamedTuple):
@@ -99,7 +99,7 @@ class Writer:
         self._next_seq = ready.next_seq
         self._unflushed: list[CommitGroup] = []
         self._queue: Queue[CommitGroup | None] = system.workers.queue()
-        self._commits = Commits(0, 0, 0.0)
+        self._commits = Commits(0, 0)
         self._syncs, self._quorums = Durations(), Durations()
         self.full = False
         # The attributes below belong to the writer's thread.
@@ -116,20 +116,18 @@ class Writer:
         self._reserve = Reserve(directory, system.disk)
         self._join = system.workers.start(self._run, "wxgptd-log")
 
-    @property
-    def commits(self) -> Commits:
-        """The commits so far."""
-        return self._commits
-
-    @property
-    def syncs(self) -> tuple[int, ...]:
-        """The histogram of commit times; see `wxgptd.ports.record.StoreFigures`."""
-        return self._syncs.buckets
-
-    @property
-    def quorums(self) -> Durations:
-        """How long the replica took for each commit."""
-        return self._quorums
+    def figures(self, pending: int) -> StoreFigures:
+        """Return the counts since the start; `pending` appends are not durable yet."""
+        return StoreFigures(
+            last_seq=self._next_seq - 1,
+            commits=self._commits.groups,
+            events=self._commits.events,
+            sync_s=self._syncs.sum_s,
+            syncs=self._syncs.buckets,
+            pending=pending,
+            quorum_s=self._quorums.sum_s,
+            quorums=self._quorums.buckets,
+        )
 
     @property
     def next_seq(self) -> int:
@@ -216,6 +214,12 @@ class Writer:
         """
         request = CommitGroup()
         request.token = token
+        self._queue.put(request)
+
+    def renew(self) -> None:
+        """Append a claim to the replica, after what was flushed."""
+        request = CommitGroup()
+        request.renews = True
         self._queue.put(request)
 
     def close(self) -> Exception | None:
@@ -308,7 +312,7 @@ class Writer:
         if leading is not None and group.erased:
             leading.appending.erase(group.erased)
         commits = self._commits
-        self._commits = Commits(commits.groups + 1, commits.events + events, commits.sync_s + took)
+        self._commits = Commits(commits.groups + 1, commits.events + events)
         self._syncs.add(took)
         self._listener.on_durable(place, group.token)
 
@@ -327,7 +331,12 @@ class Writer:
         return leading._replace(place=place)
 
     def _do_without_events(self, group: CommitGroup) -> None:
-        """Erase, or begin another segment."""
+        """Renew the claim, erase, or begin another segment."""
+        if group.renews:
+            if self._leading is not None:
+                place = self._leading.appending.renew(self._written_seq, self._leading.place)
+                self._leading = self._leading._replace(place=place)
+            return
         if group.erased:
             self._erase(group.erased)
         elif self._written_seq > self._first_seq:

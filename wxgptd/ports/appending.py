@@ -59,6 +59,10 @@ class Appending(Protocol):
         """
         ...
 
+    def renew(self, first_seq: int, after: int) -> int:
+        """Append a claim of the node that leads already; return its place. Else like `append`."""
+        ...
+
     def erase(self, references: Sequence[str]) -> None:
         """Delete the keys of these references for good.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -215,7 +215,7 @@ class ClusterControl(Protocol):
         """Return the cluster as this node sees it."""
         ...
 
-    def step_down(self) -> Deferred[Sequence[str] | None]:
+    def step_down(self) -> Deferred[Collection[str] | None]:
         """Stop leading; fires with the names of the nodes that may take over.
 
         None if this node does not lead; nothing happens without another node.

@@ -39,6 +39,7 @@ class NodeFacts:
     version: str
     kinds: tuple[int, ...]
     dead_after_s: float
+    renew_after_s: float
 
 
 class Beat(NamedTuple):

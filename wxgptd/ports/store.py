@@ -72,6 +72,14 @@ class FollowingStore(Protocol):
         """Fire when everything appended so far is durable."""
         ...
 
+    def full(self) -> bool:
+        """Return whether nothing more should be appended at the moment."""
+        ...
+
+    def renew(self) -> None:
+        """Append to the replica that this node still leads, so that its log never runs empty."""
+        ...
+
     def stalled_s(self) -> float:
         """Return how long the replica has not acknowledged a commit, in seconds; 0 if it does."""
         ...

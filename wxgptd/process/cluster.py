@@ -57,6 +57,7 @@ def join(
         version=__version__,
         kinds=tuple(tag << 8 | version for tag, version in sorted(codec.VERSIONS.items())),
         dead_after_s=cluster.dead_after,
+        renew_after_s=cluster.keep / 8,
     )
     return ClusterPart(replica, store, facts)
 

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 
 from wxgptd.errors import WxgptError
 from wxgptd.ports.appending import ReplicaRefused, ReplicaUnavailable
+from wxgptd.ports.replica import Bounds
 from wxgptd.replication.streams import LEAST_VERSION, Version
 
 log = Logger()
@@ -235,6 +236,12 @@ class Connection:
             with contextlib.suppress(*TRANSIENT):
                 await self.client.force_reconnect()
         await asyncio.sleep(PAUSE_S)
+
+    async def bounds(self, stream: str) -> Bounds:
+        """Return the places of the first and the last message of a stream."""
+        info = await self.persist(lambda: self.streams.stream_info(stream))
+        state = info.state
+        return Bounds(state.first_seq if state.messages else state.last_seq + 1, state.last_seq)
 
     def publish(self, subject: str, data: bytes) -> None:
         """Publish `data` if there is a connection; may be called in any thread."""

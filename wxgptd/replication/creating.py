@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from nats.js.errors import APIError, NotFoundError
@@ -93,6 +93,15 @@ class Servers:
                     hint="three servers are needed; to try it out with a single one: --copies 1",
                 ) from error
             raise CannotCreate(f"the NATS servers refuse: {error.description}") from error
+
+    def delete(self) -> None:
+        """Delete the streams of the cluster, if there are any."""
+        self._connection.call(self._delete()).result(WAIT_S)
+
+    async def _delete(self) -> None:
+        for name in (self._names.log, self._names.keys):
+            with suppress(NotFoundError):
+                await self._connection.streams.delete_stream(name)
 
     def streams(self) -> Sequence[StreamFacts]:
         """Return the facts about both streams."""

@@ -70,7 +70,7 @@ class NatsReplica:
         self._in_reactor = in_reactor
         self._connection = Connection(access, f"wxgptd {node.name}")
         self.begins_after = 0
-        self.appending = NatsAppending(self._connection, self._names, node.run)
+        self.appending = NatsAppending(self._connection, self._names, node)
 
     @property
     def connected_since(self) -> float | None:
@@ -131,13 +131,7 @@ class NatsReplica:
 
     def bounds(self) -> Deferred[Bounds]:
         """Fire with the places of the first and the last message."""
-        return self._ask(self._bounds())
-
-    async def _bounds(self) -> Bounds:
-        streams = self._connection.streams
-        info = await self._connection.persist(lambda: streams.stream_info(self._names.log))
-        state = info.state
-        return Bounds(state.first_seq if state.messages else state.last_seq + 1, state.last_seq)
+        return self._ask(self._connection.bounds(self._names.log))
 
     def read(self, place: int, most: int) -> Deferred[Sequence[Message]]:
         """Fire with at most `most` messages from `place` on, as far as a server has them."""
@@ -180,8 +174,7 @@ class NatsReplica:
 
     def claim(self, claim: Claim, after: int) -> Deferred[int]:
         """Append `claim` after the message at place `after`; fires with its place."""
-        identifier = f"{self._node.run}-claim-{after}"
-        return self._ask(self.appending.publish(messages.pack(claim), identifier, after))
+        return self._ask(self.appending.claim(claim, after))
 
     def erase(self, references: Sequence[str]) -> Deferred[None]:
         """Delete the keys of these references for good."""
@@ -234,10 +227,11 @@ class NatsReplica:
 class NatsAppending:
     """Appends to the shared log. Implements `wxgptd.ports.replica.Appending`."""
 
-    def __init__(self, connection: Connection, names: Names, run: str) -> None:
+    def __init__(self, connection: Connection, names: Names, node: Node) -> None:
         self._connection = connection
         self._names = names
-        self._run = run
+        self._node = node
+        self._run = node.run
 
     @property
     def max_bytes(self) -> int:
@@ -253,6 +247,15 @@ class NatsAppending:
         await asyncio.gather(*(self._put_key(*item) for item in keys.items()))
         identifier = f"{self._run}-{group.first_seq}"
         return await self.publish(messages.pack(group), identifier, after)
+
+    def renew(self, first_seq: int, after: int) -> int:
+        """Append a claim of the node that leads already; return its place."""
+        claim = Claim(first_seq, self._node.name, self._run)
+        return self._connection.call(self.claim(claim, after)).result()
+
+    async def claim(self, claim: Claim, after: int) -> int:
+        """Append a claim after the message at place `after`; return its place."""
+        return await self.publish(messages.pack(claim), f"{self._run}-claim-{after}", after)
 
     async def _put_key(self, reference: str, record: bytes) -> None:
         headers = {_ID: f"{self._run}-key-{reference[-16:]}"}
@@ -284,18 +287,15 @@ class NatsAppending:
             except BadRequestError as error:
                 if error.err_code not in WRONG_LAST:
                     raise
-                last = await self._newest()
-                if last > after:
+                bounds = await self._connection.bounds(names.log)
+                if bounds.last > after:
                     return await self._own(identifier, after + 1)
-                # The servers sometimes say so although it is not true.
+                # The servers sometimes say so although it is not true; and once they have dropped
+                # all messages by age, they expect 0.
+                headers[_EXPECTED_LAST] = str(after if bounds.first <= after else 0)
                 await asyncio.sleep(0.01)
             else:
                 return stored.seq
-
-    async def _newest(self) -> int:
-        streams = self._connection.streams
-        info = await self._connection.persist(lambda: streams.stream_info(self._names.log))
-        return info.state.last_seq
 
     async def _own(self, identifier: str, place: int) -> int:
         """Return `place` if the message there has that identifier.

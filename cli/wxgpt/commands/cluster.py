@@ -44,7 +44,10 @@ def command() -> None:
     metavar="N",
     help="How many NATS servers keep everything.",
 )
-def init(copies: int) -> None:
+@click.option(
+    "--replace", is_flag=True, help="Begin again: delete what the servers have of this cluster."
+)
+def init(copies: int, replace: bool) -> None:
     """Create the cluster that [cluster] describes. Its log continues the one on this machine.
 
     Run this once, on the first node. Then restart the daemon here, and set up the other nodes with
@@ -64,6 +67,8 @@ def init(copies: int) -> None:
     master, link_key = _keys(config)
     after = position_of(state_dir).seq
     with creating.reached(access(cluster), cluster.name) as servers:
+        if replace:
+            servers.delete()
         servers.create(master, link_key, after, cluster.keep, copies)
     click.echo(
         f"created the cluster {cluster.name}, whose log continues after event {after} of the one "

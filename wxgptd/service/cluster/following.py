@@ -57,6 +57,7 @@ class Following:
                 low = middle + 1
         await self._require_continuation(bounds, low, after)
         self.place = low - 1
+        self.expect(bounds.last)
 
     async def _require_continuation(self, bounds: Bounds, place: int, after: int) -> None:
         if after < self._replica.begins_after:
@@ -64,6 +65,12 @@ class Following:
                 f"the log here ends at event {after}, but the cluster's log begins after event "
                 f"{self._replica.begins_after}",
                 hint="`wxgpt backup` on another node, and `wxgpt restore` here",
+            )
+        if bounds.first > bounds.last > 0:
+            raise ReplicaRefused(
+                "the servers have dropped all messages, so no node can tell what it lacks",
+                hint="on the node with the newest log (wxgpt log stat): wxgpt cluster init "
+                "--replace",
             )
         if place <= bounds.last:
             due = (await self._message(place)).first_seq
@@ -103,12 +110,14 @@ class Following:
     async def catch_up(self) -> None:
         """Apply all messages up to the last one that is expected, and any after it.
 
+        While the disk is full, nothing is fetched.
+
         Raises:
             WxgptError: a message cannot be read or applied.
         """
         await self._lock.acquire()
         try:
-            while True:
+            while not self._store.full():
                 most = min(AT_ONCE, max(1, self._newest - self.place))
                 messages = await self._replica.read(self.place + 1, most)
                 for message in messages:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from twisted.internet.defer import Deferred
 
@@ -33,9 +33,9 @@ class NodeControl:
             self._node(
                 heard.beat._replace(leads=heard.beat.node == leader),
                 own,
-                standing.silent_for(heard),
+                standing.nodes.silent_for(heard),
             )
-            for heard in standing.others.values()
+            for heard in standing.nodes.listed.values()
         ]
         return ClusterSummary(
             cluster=standing.cluster,
@@ -59,9 +59,9 @@ class NodeControl:
             is_missing=sorted({*own.kinds} - {*beat.kinds}),
         )
 
-    def step_down(self) -> Deferred[Sequence[str] | None]:
+    def step_down(self) -> Deferred[Collection[str] | None]:
         """Stop leading; fires with the names of the nodes that may take over."""
         return Deferred.fromCoroutine(self._step_down())
 
-    async def _step_down(self) -> Sequence[str] | None:
+    async def _step_down(self) -> Collection[str] | None:
         return await self._standing.hand_over() if self._standing.leads else None

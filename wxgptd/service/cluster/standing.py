@@ -8,13 +8,13 @@ then on. So a mistake about which node is alive costs time, and never an event.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from enum import StrEnum
 from math import inf
 from typing import NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -26,25 +26,22 @@ from wxgptd.ports.replica import Beat, Claim, Listener, NodeFacts, Replica
 from wxgptd.ports.store import FollowingStore
 from wxgptd.service.cluster.following import Following
 from wxgptd.service.cluster.live_answers import LiveAnswers
+from wxgptd.service.cluster.nodes import OTHERS_BEAT_S, Heard, Nodes
 
 log = Logger()
 
 LEADER_BEATS_S = 0.4
-OTHERS_BEAT_S = 2.0
-
 WATCH_EVERY_S = 0.1
 
 STALLED_S = 0.5
 """A watch that is later than this was not a silence of the leader's, but of this process."""
 
 UNREACHABLE_AFTER_S = 1.0
-"""Attempts are held rather than passed on to a leader that has been silent for so long."""
+"""Attempts are held rather than passed on to a leader that has been silent for so long, and left to
+other nodes once no server has been reached for so long."""
 
-GONE_AFTER_S = 2.5 * OTHERS_BEAT_S
-"""A node that has been silent for so long cannot take over."""
-
-FORGET_AFTER_S = 60.0
-"""A node that has been silent for so long is no longer listed."""
+COMMITS_WITHIN_S = 3.0
+"""How long a node that hands over waits until its last events are stored."""
 
 
 class Standby(WxgptError):
@@ -62,13 +59,6 @@ class Role(StrEnum):
     SUPERSEDED = "superseded"
 
 
-class Heard(NamedTuple):
-    """The last beat of a node, and when it was heard (monotonic time)."""
-
-    beat: Beat
-    at: float
-
-
 class Host(Protocol):
     """What a node does as its standing changes."""
 
@@ -82,6 +72,10 @@ class Host(Protocol):
 
     def follow(self, leader_url: str) -> None:
         """Pass attempts on to the node at `leader_url`, or hold them if it is empty."""
+        ...
+
+    def isolate(self, *, isolated: bool) -> None:
+        """Leave attempts to other nodes while this one reaches no server, so that it cannot act."""
         ...
 
     def fail(self, error: WxgptError) -> None:
@@ -128,9 +122,10 @@ class Standing:
         self.takeovers = self.claims_lost = 0
         self._claim = 0
         self._leader: Heard | None = None
-        self._nodes: dict[str, Heard] = {}
-        self._quiet_since = self._watched_at = -inf
-        self._told_at = -inf
+        self.nodes = Nodes(node.name, around.clock)
+        self._quiet_since = self._watched_at = self._told_at = -inf
+        self._renewed = 0, -inf
+        self._connected_at, self._isolated = inf, False
         self._url = ""
         self._catching_up = False
         self._loop = LoopingCall(self._watch)
@@ -147,19 +142,8 @@ class Standing:
     def leader(self) -> Beat | None:
         """The last beat of the node that leads, if it is another one and was heard lately."""
         leader = self._leader
-        is_fresh = leader is not None and self.silent_for(leader) < UNREACHABLE_AFTER_S
+        is_fresh = leader is not None and self.nodes.silent_for(leader) < UNREACHABLE_AFTER_S
         return leader.beat if leader is not None and is_fresh and not self.leads else None
-
-    @property
-    def others(self) -> Mapping[str, Heard]:
-        """The other nodes that were heard in the last minute, by name."""
-        nodes = self._nodes.items()
-        return {name: heard for name, heard in nodes if self.silent_for(heard) < FORGET_AFTER_S}
-
-    @property
-    def hosts(self) -> Collection[str]:
-        """The hosts in the URLs of the other nodes; they pass messages on to this one."""
-        return {urlsplit(heard.beat.url).hostname or "" for heard in self._nodes.values()}
 
     @property
     def lag(self) -> int:
@@ -191,10 +175,6 @@ class Standing:
             wall=self._around.wall(),
             hands_over=self.role is Role.HANDING_OVER,
         )
-
-    def silent_for(self, heard: Heard) -> float:
-        """Return how long ago a node was heard, in seconds."""
-        return self._clock.seconds() - heard.at
 
     # Following.
 
@@ -230,7 +210,7 @@ class Standing:
     def _hear(self, beat: Beat) -> None:
         """Take note of another node's beat."""
         now = self._clock.seconds()
-        self._nodes[beat.node] = Heard(beat, now)
+        self.nodes.hear(beat)
         if beat.leads:
             self._hear_leader(beat, now)
         elif beat.hands_over and self._leader is not None and self._leader.beat.run == beat.run:
@@ -243,7 +223,7 @@ class Standing:
     def _hear_leader(self, beat: Beat, now: float) -> None:
         if self.leads:
             if beat.claim > self._claim:
-                self._be_superseded(Superseded(f"node {beat.node} has taken the lead"))
+                self._fail(Superseded(f"node {beat.node} has taken the lead"))
             return
         if self._leader is not None and beat.claim < self._leader.beat.claim:
             return  # it has not found out yet that it was superseded
@@ -283,6 +263,9 @@ class Standing:
         if not isinstance(error, WxgptError):
             log.failure("following the cluster failed unexpectedly", failure)
             error = WxgptError(f"following the cluster failed: {error!r}")
+        self._fail(error)
+
+    def _fail(self, error: WxgptError) -> None:
         self.role = Role.SUPERSEDED
         self._host.fail(error)
 
@@ -296,6 +279,8 @@ class Standing:
         period_s = LEADER_BEATS_S if self.leads else OTHERS_BEAT_S
         if now - self._told_at >= period_s - WATCH_EVERY_S / 2:
             self._tell(now)
+        self._renew(now)
+        self._look_at_the_connection(now)
         if self.role is not Role.FOLLOWING:
             return
         if self._url and self.leader is None:
@@ -305,8 +290,26 @@ class Standing:
             self._quiet_since = now
             return
         heard_at = self._leader.at if self._leader is not None else -inf
-        if now - max(heard_at, self._quiet_since, connected_since) >= self._node.dead_after_s:
+        silent_s = now - max(heard_at, self._quiet_since, connected_since)
+        if silent_s >= self._node.dead_after_s and not self._store.full():
             self._begin_claiming()
+
+    def _look_at_the_connection(self, now: float) -> None:
+        if self._replica.connected_since is not None:
+            self._connected_at = now
+        isolated = now - self._connected_at > UNREACHABLE_AFTER_S
+        if isolated != self._isolated:
+            self._isolated = isolated
+            self._host.isolate(isolated=isolated)
+
+    def _renew(self, now: float) -> None:
+        """Keep the shared log from running empty while nothing happens."""
+        place = self._store.place() if self.leads else 0
+        if place != self._renewed[0]:
+            self._renewed = place, now
+        elif place and now - self._renewed[1] >= self._node.renew_after_s:
+            self._renewed = place, now
+            self._store.renew()
 
     def _tell(self, now: float) -> None:
         self._told_at = now
@@ -355,10 +358,6 @@ class Standing:
         self._host.lead()
         self._tell(self._clock.seconds())
 
-    def _be_superseded(self, error: Superseded) -> None:
-        self.role = Role.SUPERSEDED
-        self._host.fail(error)
-
     async def catch_up(self) -> None:
         """Apply everything that was recorded before the call, unless the servers do not answer."""
         if self.leads:
@@ -367,18 +366,22 @@ class Standing:
             self._following.expect((await self._replica.bounds()).last)
             await self._following.catch_up()
 
-    async def hand_over(self) -> Sequence[str]:
+    async def hand_over(self) -> Collection[str]:
         """Stop leading, so that another node takes over at once; return the names of the others.
 
-        Nothing happens if this node does not lead, or if there is no other node.
+        Nothing happens if this node does not lead, or if there is no other node. If its last events
+        cannot be stored, the daemon stops.
         """
-        nodes = self.others.items()
-        others = [name for name, heard in nodes if self.silent_for(heard) < GONE_AFTER_S]
+        others = self.nodes.running
         if not self.leads or not others:
             return others
         self.role = Role.HANDING_OVER
         self._live.leads = False
-        await self._host.stop_leading()
+        try:
+            await self._host.stop_leading().addTimeout(COMMITS_WITHIN_S, self._clock)
+        except TookTooLong:
+            self._fail(ReplicaUnavailable("the servers do not store the last events"))
+            return ()
         self._following.place = self._store.place()
         self._store.lead(None)
         self._quiet_since = self._clock.seconds()
@@ -387,8 +390,7 @@ class Standing:
         return others
 
     def _follow_on(self) -> None:
-        if self.role is Role.HANDING_OVER:
-            self.role = Role.FOLLOWING
+        self.role = Role.FOLLOWING if self.role is Role.HANDING_OVER else self.role
 
     async def end(self) -> None:
         """Leave the cluster."""

@@ -86,6 +86,7 @@ class Conversations:
         self._event_clock = event_clock
         self._answers = False
         self._ended = False
+        self._isolated = False
         self._leader = ""
         self.may_change = False
         """Whether it may have to hold attempts again that it has begun to answer."""
@@ -125,6 +126,16 @@ class Conversations:
         for held in self._unanswered:
             held.let_go()
 
+    def isolate(self, *, isolated: bool) -> None:
+        """Leave all attempts unanswered while `isolated`, so that they reach another node at once.
+
+        The web server before the nodes sends an attempt that one of them leaves to another one.
+        """
+        self._isolated = isolated
+        for held in list(self._unanswered) if isolated else ():
+            held.let_go()
+            self._settle(held, Silence())
+
     def end(self) -> None:
         """From now on, end attempts without a response: WeChat will retry with the next process."""
         self._ended = True
@@ -144,6 +155,8 @@ class Conversations:
         """Answer one attempt; see `wxgptd.ports.wechat.Conversations`."""
         arrived, at = self._event_clock.clock.seconds(), self._event_clock.now()
         attempt = Attempt(user, delivery, content, sent_at, arrived, at)
+        if self._isolated:
+            return self._count(attempt, succeed(Silence()))
         if self._ended or (self._answers and not self.may_change):
             return self._count(attempt, self._answer(attempt))
         self._forget_old(arrived)

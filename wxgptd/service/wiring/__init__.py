@@ -133,7 +133,7 @@ class Service:
 
     def is_node(self, host: str) -> bool:
         """Return whether `host` is the address of another node of the cluster."""
-        return self.standing is not None and host in self.standing.hosts
+        return self.standing is not None and host in self.standing.nodes.hosts
 
     def note_full(self, what: str) -> None:
         """Note that a limit was reached; `what` is one of `fullness.WHAT`."""
@@ -239,6 +239,10 @@ class Service:
             self.conversation.conversations.pass_on_to(leader_url)
         else:
             self.conversation.conversations.hold()
+
+    def isolate(self, *, isolated: bool) -> None:
+        """Leave attempts to other nodes while this one cannot act."""
+        self.conversation.conversations.isolate(isolated=isolated)
 
     def fail(self, error: WxgptError) -> None:
         """Stop the daemon."""

@@ -1,0 +1,70 @@
+"""The other nodes of the cluster, as far as they have been heard."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from wxgptd.ports.replica import Beat
+
+log = Logger()
+
+OTHERS_BEAT_S = 2.0
+"""How often a node that does not lead sends a beat."""
+
+GONE_AFTER_S = 2.5 * OTHERS_BEAT_S
+"""A node that has been silent for so long cannot take over."""
+
+FORGET_AFTER_S = 60.0
+"""A node that has been silent for so long is no longer listed."""
+
+
+class Heard(NamedTuple):
+    """The last beat of a node, and when it was heard (monotonic time)."""
+
+    beat: Beat
+    at: float
+
+
+class Nodes:
+    """The nodes that were heard lately, by name. This node is called `own_name`."""
+
+    def __init__(self, own_name: str, clock: IReactorTime) -> None:
+        self._own_name = own_name
+        self._clock = clock
+        self._heard: dict[str, Heard] = {}
+
+    def hear(self, beat: Beat) -> None:
+        """Note a beat."""
+        if beat.node == self._own_name:
+            log.error(
+                "another node is called {node}, too: give each a name of its own ([cluster] node)",
+                node=beat.node,
+                bounded_as="node name used twice",
+            )
+        self._heard[beat.node] = Heard(beat, self._clock.seconds())
+
+    def silent_for(self, heard: Heard) -> float:
+        """Return how long ago a node was heard, in seconds."""
+        return self._clock.seconds() - heard.at
+
+    @property
+    def listed(self) -> Mapping[str, Heard]:
+        """The nodes that were heard in the last minute."""
+        nodes = self._heard.items()
+        return {name: heard for name, heard in nodes if self.silent_for(heard) < FORGET_AFTER_S}
+
+    @property
+    def running(self) -> Collection[str]:
+        """The names of those that can take over."""
+        nodes = self._heard.items()
+        return [name for name, heard in nodes if self.silent_for(heard) < GONE_AFTER_S]
+
+    @property
+    def hosts(self) -> Collection[str]:
+        """The hosts in their URLs; they pass messages on to this node."""
+        return {urlsplit(heard.beat.url).hostname or "" for heard in self._heard.values()}
