@@ -171,12 +171,13 @@ class ClusterNode(Node):
 
     def hand_over(self) -> None:
         """Let another node lead."""
-        Deferred.fromCoroutine(self.service.hand_over()).addErrback(lambda _: None)
+        assert self.service.standing is not None
+        Deferred.fromCoroutine(self.service.standing.hand_over()).addErrback(lambda _: None)
 
     def terminate(self) -> None:
         """Stop as SIGTERM does: hand over first."""
         hub = self.hub
-        self.hand_over()
+        Deferred.fromCoroutine(self.service.retire()).addErrback(lambda _: None)
         self.world_clock.callLater(LEAVES_WITHIN_S, self._end, hub)
 
     def _end(self, hub: Hub) -> None:

@@ -105,9 +105,10 @@ class Taking:
                 yield key.user, codec.event(entry, key)
             except (ValueError, TypeError, LookupError, AttributeError) as error:
                 raise CannotTake(f"event {seq} cannot be read: {error}") from error
-        if missing:
-            path = self._keys.path
-            early_erasures.write(path, dict.fromkeys([*early_erasures.read(path), *missing]))
+        path = self._keys.path
+        known = dict.fromkeys(early_erasures.read(path)) if missing else {}
+        if not known.keys() >= set(missing):
+            early_erasures.write(path, {**known, **dict.fromkeys(missing)})
 
     def take(self, group: Group) -> TakenGroup:
         """Index `group`, which was decoded last, and return it for the log's writer.

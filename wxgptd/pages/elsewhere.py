@@ -11,7 +11,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.web.resource import Resource, getChildForRequest
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
 from wxgptd.pages.serving import Pages, prepare, serve
 from wxgptd.ports.elsewhere import Elsewhere
@@ -41,15 +41,18 @@ class PassedOn(Resource):
 
     def render(self, request: Request) -> int:
         """Pass the request on, and wait for a leader if there is none at the moment."""
-        if self._elsewhere.leader() is None:
-            return self._render_here(request)
-        return serve(self._pages, request, Deferred.fromCoroutine(self._pass_on(request)))
+        return serve(
+            self._pages, request, Deferred.fromCoroutine(self._pass_on(request)), self._here
+        )
 
-    def _render_here(self, request: Request) -> int:
+    def _here(self, request: Request) -> None:
+        """Serve the request on this node, which leads now."""
+        assert request.content is not None
+        request.content.seek(0)
         request.render(getChildForRequest(self._page(), request))
-        return NOT_DONE_YET
 
-    async def _pass_on(self, request: Request) -> None:
+    async def _pass_on(self, request: Request) -> bool:
+        """Write the leader's response; return whether this node has to serve it instead."""
         clock, elsewhere = self._pages.clock, self._elsewhere
         assert request.content is not None
         body = request.content.read()
@@ -59,8 +62,8 @@ class PassedOn(Resource):
         headers = {name: values for name, values in headers.items() if values}
         while clock.seconds() < deadline:
             leader = elsewhere.leader()
-            if leader is None:  # it is this node now: its own address is as good as any
-                leader = f"http://{request.getHeader('host') or ''}"
+            if leader is None:
+                return True
             if leader:
                 path = request.uri.decode("ascii", "replace")
                 response = await elsewhere.post(leader.rstrip("/") + path, headers, body)
@@ -70,12 +73,13 @@ class PassedOn(Resource):
                     for name, values in response.headers.items():
                         request.responseHeaders.setRawHeaders(name, values)
                     request.write(response.body)
-                    return
+                    return False
             await deferLater(clock, AGAIN_AFTER_S)
         prepare(request, "application/json; charset=utf-8")
         request.setResponseCode(503)
         request.setHeader("Retry-After", "5")
         request.write(b"{}")
+        return False
 
 
 class Awaited(Resource):
@@ -91,12 +95,11 @@ class Awaited(Resource):
 
     def render(self, request: Request) -> int:
         """Serve the page once this node has everything that was recorded so far."""
-        left: list[object] = []
-        request.notifyFinish().addErrback(left.append)
+        return serve(self._pages, request, Deferred.fromCoroutine(self._wait()), self._here)
 
-        def serve_page(_: object) -> None:
-            if not left:
-                request.render(getChildForRequest(self._page(), request))
+    async def _wait(self) -> bool:
+        await self._elsewhere.fresh()
+        return True
 
-        self._elsewhere.fresh().addCallback(serve_page)
-        return NOT_DONE_YET
+    def _here(self, request: Request) -> None:
+        request.render(getChildForRequest(self._page(), request))

@@ -9,7 +9,7 @@ from functools import partial
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from wxgptd.pages import site
+from wxgptd.pages import links, site
 from wxgptd.pages.answer import AnswerPage
 from wxgptd.pages.elsewhere import Awaited, PassedOn
 from wxgptd.pages.history import HistoryPage
@@ -53,7 +53,7 @@ class _Tokens(Resource):
         page = partial(self._page, token)
         if request.method == b"POST":
             return PassedOn(self._pages, elsewhere, page)
-        if self._pages.page_views.owner(token):
+        if not links.well_formed(token) or self._pages.page_views.owner(token):
             return page()
         return Awaited(self._pages, elsewhere, page)
 

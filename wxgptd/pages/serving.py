@@ -6,7 +6,7 @@ import gzip
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from twisted.internet.defer import CancelledError, Deferred
@@ -264,8 +264,16 @@ def takes_gzip(request: Request) -> bool:
     return b"gzip" in (request.getHeader(b"accept-encoding") or b"")
 
 
-def serve(pages: Pages, request: Request, work: Deferred[None]) -> int:
-    """Let `work` write the response; cancel it when the reader leaves."""
+def serve(
+    pages: Pages,
+    request: Request,
+    work: Deferred[Any],  # Any: a bool if there is an `instead`, else None
+    instead: Callable[[Request], None] | None = None,
+) -> int:
+    """Let `work` write the response; cancel it when the reader leaves.
+
+    If `work` fires with True, `instead` answers the request.
+    """
     left: list[bool] = []
 
     def leave(_: Failure) -> None:
@@ -290,6 +298,8 @@ def serve(pages: Pages, request: Request, work: Deferred[None]) -> int:
                 log.failure("failed to serve a page", result, bounded_as="page failed")
             if not left:
                 request.loseConnection()
+        elif not left and result is True and instead is not None:
+            instead(request)
         elif not left:
             request.finish()
 

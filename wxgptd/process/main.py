@@ -307,7 +307,8 @@ class _Process:
             supervision.stopping()
             log.info("stopping")
             self._take_snapshot.stop()
-            await service.hand_over()
+            if not self._failed.called:
+                await service.retire()
             for port in public:
                 await port.stopListening()
             site.close()
@@ -347,7 +348,7 @@ class _Process:
     def _request_reload(self) -> None:
         """Reload the configuration as soon as the log is loaded."""
         service = self._service
-        if service is None or not service.ready:
+        if service is None or not service.can_reload:
             self._reload_wanted = True
         elif config.is_systemd_credential(self._path):
             log.warn(

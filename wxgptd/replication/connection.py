@@ -127,20 +127,12 @@ class Connection:
         deadline = time.monotonic() + IMPATIENT_AFTER_S
         while True:
             try:
-                await self.client.connect(
-                    list(self._access.servers),
-                    name=self._name,
+                await self._connect(Client(), allow_reconnect=False)  # only this tells the reason
+                await self._connect(
+                    self.client,
                     max_reconnect_attempts=-1 if self._patient else 1,
-                    reconnect_time_wait=0.1,  # type: ignore[arg-type]  # a float is fine
-                    connect_timeout=1,
-                    no_echo=True,  # a node does not hear itself
-                    ping_interval=2,
-                    max_outstanding_pings=2,
-                    error_cb=self._problem,
                     disconnected_cb=self._disconnected,
                     reconnected_cb=self._reconnected,
-                    tls=self._tls(),
-                    **self._credentials(),
                 )
                 break
             except (nats.errors.AuthorizationError, FileNotFoundError) as error:
@@ -155,6 +147,23 @@ class Connection:
                 await asyncio.sleep(PAUSE_S)
         self.require_version()
         self.connected_since = time.monotonic()
+
+    async def _connect(self, client: Client, **more: Any) -> None:  # noqa: ANN401 (nats-py's)
+        await client.connect(
+            list(self._access.servers),
+            name=self._name,
+            reconnect_time_wait=0.1,  # type: ignore[arg-type]  # a float is fine
+            connect_timeout=1,
+            no_echo=True,  # a node does not hear itself
+            ping_interval=2,
+            max_outstanding_pings=2,
+            error_cb=self._problem,
+            tls=self._tls(),
+            **self._credentials(),
+            **more,
+        )
+        if client is not self.client:
+            await client.close()
 
     def require_version(self) -> None:
         """Check that the server is not too old.
@@ -211,6 +220,7 @@ class Connection:
             try:
                 result = await attempt()
             except NotFoundError:
+                self._failing_since = None
                 raise
             except APIError as error:
                 if not _passes(error):

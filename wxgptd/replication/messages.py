@@ -1,12 +1,15 @@
 """The bytes of the shared log's messages and of beats. Pure.
 
 A commit group is msgpack `[1, first_seq, events, payload, erased references]`, a claim
-`[2, first_seq, node, run]`, and a beat `[1, ...]` with the fields of `Beat` in order. What users
-say is in the payload, encrypted with their keys.
+`[2, first_seq, node, run]`, and a beat an HMAC-SHA-256 (16 bytes) of what follows, `[1, ...]` with
+the fields of `Beat` in order: it names the node to send messages to. What users say is in the
+payload, encrypted with their keys.
 """
 
 from __future__ import annotations
 
+import hmac
+from hashlib import sha256
 from typing import cast
 
 import msgpack
@@ -16,6 +19,7 @@ from wxgptd.ports.replica import Beat, Claim, Message
 
 _GROUP, _CLAIM = 1, 2
 _BEAT_VERSION = 1
+_SEAL_BYTES = 16
 
 _BEAT_TYPES = (
     str, str, str, bool, int, int, int, str, tuple, str, float, bool,
@@ -49,17 +53,26 @@ def unpack(data: bytes) -> Message:
             raise ValueError("the message cannot be read")
 
 
-def pack_beat(beat: Beat) -> bytes:
+def beat_key(master: bytes, cluster: str) -> bytes:
+    """Return the key that beats are authenticated with."""
+    return hmac.digest(master, f"wxgptd: beats of {cluster}".encode(), sha256)
+
+
+def pack_beat(beat: Beat, key: bytes) -> bytes:
     """Return the bytes of a beat."""
-    return cast("bytes", msgpack.packb((_BEAT_VERSION, *beat)))
+    packed = cast("bytes", msgpack.packb((_BEAT_VERSION, *beat)))
+    return hmac.digest(key, packed, sha256)[:_SEAL_BYTES] + packed
 
 
-def unpack_beat(data: bytes) -> Beat:
+def unpack_beat(data: bytes, key: bytes) -> Beat:
     """Return the beat with these bytes. Further fields, of a newer version, are ignored.
 
     Raises:
         ValueError: something else wrote them.
     """
+    seal, data = data[:_SEAL_BYTES], data[_SEAL_BYTES:]
+    if not hmac.compare_digest(seal, hmac.digest(key, data, sha256)[:_SEAL_BYTES]):
+        raise ValueError("the beat comes from elsewhere")
     values = _unpacked(data)
     if not isinstance(values, tuple) or not values or values[0] != _BEAT_VERSION:
         raise ValueError("the beat cannot be read")

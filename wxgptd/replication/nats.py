@@ -41,7 +41,9 @@ HEADERS_BYTES = 4 * 1024
 ASK_FOR_S = 3.0
 """How long a question from the reactor waits for the servers."""
 
-WRONG_LAST = (10071, 10164)
+ASK_AGAIN_AFTER_S = 0.5
+
+WRONG_LAST = 10071
 _EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
 _ID = "Nats-Msg-Id"
 
@@ -70,6 +72,7 @@ class NatsReplica:
         self._in_reactor = in_reactor
         self._connection = Connection(access, f"wxgptd {node.name}")
         self.begins_after = 0
+        self._beat_key = messages.beat_key(node.master, node.cluster)
         self.appending = NatsAppending(self._connection, self._names, node)
 
     @property
@@ -87,7 +90,7 @@ class NatsReplica:
 
         def heard(message: Msg) -> None:
             with contextlib.suppress(ValueError):
-                beat = messages.unpack_beat(message.data)
+                beat = messages.unpack_beat(message.data, self._beat_key)
                 if beat.run != self._node.run:
                     self._in_reactor(lambda: listener.hear(beat))
 
@@ -163,6 +166,13 @@ class NatsReplica:
         return self._ask(self._keys(references))
 
     async def _keys(self, references: Sequence[str]) -> Mapping[str, bytes]:
+        found = await self._stored_keys(references)
+        if missing := [each for each in references if each not in found]:
+            await asyncio.sleep(ASK_AGAIN_AFTER_S)  # a leader that was just elected may lack some
+            found |= await self._stored_keys(missing)
+        return found
+
+    async def _stored_keys(self, references: Sequence[str]) -> dict[str, bytes]:
         found = await asyncio.gather(
             *(
                 self._message(self._names.keys, subject=self._names.key(reference))
@@ -182,7 +192,7 @@ class NatsReplica:
 
     def tell(self, beat: Beat) -> None:
         """Send a beat to the other nodes, if there is a connection."""
-        self._connection.publish(self._names.beat, messages.pack_beat(beat))
+        self._connection.publish(self._names.beat, messages.pack_beat(beat, self._beat_key))
 
     def want(self, data: bytes) -> None:
         """Send `data` to the `wanted` of the other nodes, if there is a connection."""
@@ -217,6 +227,8 @@ class NatsReplica:
             except (*TRANSIENT, APIError, FutureCancelledError) as error:
                 unavailable = ReplicaUnavailable(f"the NATS servers do not answer: {error!r}")
                 result.errback(Failure(unavailable))
+            except Exception:  # noqa: BLE001 (a bug must not leave the caller waiting)
+                result.errback(Failure())
             else:
                 result.callback(value)
 
@@ -285,7 +297,7 @@ class NatsAppending:
                     )
                 )
             except BadRequestError as error:
-                if error.err_code not in WRONG_LAST:
+                if error.err_code != WRONG_LAST:
                     raise
                 bounds = await self._connection.bounds(names.log)
                 if bounds.last > after:

@@ -77,6 +77,10 @@ class Titling:
                     0, self._slots.take_if_free, found[0].assistant, start
                 )
 
+    def begin(self) -> None:
+        """Start asking, perhaps again."""
+        self._has_ended = False
+
     def end(self) -> None:
         """Stop asking."""
         self._has_ended = True

@@ -6,7 +6,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from wxgptd.domain.model.state import Inconsistent
-from wxgptd.ports.appending import Group, ReplicaRefused
+from wxgptd.ports.appending import Group, ReplicaRefused, ReplicaUnavailable
 from wxgptd.ports.replica import Bounds, Claim, Message, Replica
 from wxgptd.ports.store import FollowingStore
 from wxgptd.service.state.journal import Journal
@@ -35,6 +35,8 @@ class Following:
         self.claim = 0
         self.claimed_by = ""
         self.erased: tuple[str, ...] = ()
+        self.is_active = True
+        """Whether this node follows; it does not while it leads."""
 
     @property
     def seq(self) -> int:
@@ -99,8 +101,8 @@ class Following:
 
     async def _message(self, place: int) -> Message:
         (message,) = await self._replica.read(place, 1) or (None,)
-        if message is None:
-            raise ReplicaRefused(f"message {place} is missing from the cluster's log")
+        if message is None:  # the server that answered lacks it, or it has just been dropped
+            raise ReplicaUnavailable(f"message {place} of the cluster's log cannot be read")
         return message
 
     def expect(self, place: int) -> None:
@@ -117,16 +119,33 @@ class Following:
         """
         await self._lock.acquire()
         try:
-            while not self._store.full():
+            while self.is_active and not self._store.full():
                 most = min(AT_ONCE, max(1, self._newest - self.place))
                 messages = await self._replica.read(self.place + 1, most)
                 for message in messages:
                     await self._apply(message)
                     self.place += 1
+                if not messages and self.place < self._newest:
+                    await self._require_next()
                 if len(messages) < most or self.place >= self._newest:
                     return
         finally:
             self._lock.release()
+
+    async def _require_next(self) -> None:
+        """Check that the servers still have the next message.
+
+        Raises:
+            ReplicaRefused: they have dropped it.
+        """
+        bounds = await self._replica.bounds()
+        self._newest = bounds.last
+        if bounds.first > self.place + 1 and bounds.last > self.place:
+            raise ReplicaRefused(
+                f"the cluster's log begins with message {bounds.first}, but this node has only "
+                f"those up to {self.place}",
+                hint="`wxgpt backup` on another node, and `wxgpt restore` here",
+            )
 
     async def _apply(self, message: Message) -> None:
         match message:

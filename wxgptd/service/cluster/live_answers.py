@@ -7,7 +7,7 @@ of it is encrypted with the user's key and kept nowhere.
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import cast
 
 import msgpack
 from twisted.internet.interfaces import IReactorTime
@@ -25,11 +25,8 @@ SHOW_EVERY_S = 0.15
 Answer = tuple[User, DeliveryKey]
 
 
-class _Shown(NamedTuple):
-    """The lengths of the text and the thoughts that were sent last."""
-
-    text: int = -1
-    thoughts: int = -1
+_Shown = tuple[bool, str, str]
+"""Whether it was started, and the text and the thoughts that were sent last."""
 
 
 class LiveAnswers:
@@ -111,8 +108,7 @@ class LiveAnswers:
         question = _unpacked(plain)
         if isinstance(question, str):
             answer = user, DeliveryKey(question)
-            if answer not in self._wanted:
-                self._shown.pop(answer, None)  # it has nothing so far
+            self._shown.pop(answer, None)  # the node that wants it may have nothing so far
             self._wanted[answer] = self._clock.seconds()
             if not self._showing.running:
                 self._showing.start(SHOW_EVERY_S)
@@ -130,12 +126,11 @@ class LiveAnswers:
                 self._show_one(answer, flight)
 
     def _show_one(self, answer: Answer, flight: Flight) -> None:
-        text, thoughts = flight.written, flight.thoughts
-        shown = _Shown(len(text), len(thoughts))
-        if shown == self._shown.get(answer, _Shown()):
+        shown = flight.started, flight.written, flight.thoughts
+        if shown == self._shown.get(answer):
             return
         user, question = answer
-        plain = _packed((str(question), flight.started, text, thoughts))
+        plain = _packed((str(question), *shown))
         sealed = self._store.seal(user, plain)
         if sealed is not None:
             self._shown[answer] = shown

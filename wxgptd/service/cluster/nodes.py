@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -18,6 +17,9 @@ OTHERS_BEAT_S = 2.0
 
 GONE_AFTER_S = 2.5 * OTHERS_BEAT_S
 """A node that has been silent for so long cannot take over."""
+
+MAX_LAG = 1_000
+"""A node that lacks more events than this would need seconds to take over."""
 
 FORGET_AFTER_S = 60.0
 """A node that has been silent for so long is no longer listed."""
@@ -58,13 +60,13 @@ class Nodes:
         nodes = self._heard.items()
         return {name: heard for name, heard in nodes if self.silent_for(heard) < FORGET_AFTER_S}
 
-    @property
-    def running(self) -> Collection[str]:
-        """The names of those that can take over."""
-        nodes = self._heard.items()
-        return [name for name, heard in nodes if self.silent_for(heard) < GONE_AFTER_S]
-
-    @property
-    def hosts(self) -> Collection[str]:
-        """The hosts in their URLs; they pass messages on to this node."""
-        return {urlsplit(heard.beat.url).hostname or "" for heard in self._heard.values()}
+    def able(self, own: Beat) -> Collection[str]:
+        """Return the names of those that can take over from this node, whose beat is `own`."""
+        return [
+            name
+            for name, (beat, at) in self._heard.items()
+            if self._clock.seconds() - at < GONE_AFTER_S
+            and not beat.hands_over
+            and beat.seq >= own.seq - MAX_LAG
+            and {*own.kinds} <= {*beat.kinds}
+        ]

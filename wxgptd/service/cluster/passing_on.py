@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from wxgptd.errors import WxgptError
 from wxgptd.outbound.client import HttpClient
@@ -13,6 +15,8 @@ from wxgptd.outbound.exchange import within
 from wxgptd.outbound.reading import read_whole
 from wxgptd.ports.elsewhere import Response
 from wxgptd.service.cluster.standing import Standing
+
+log = Logger()
 
 PATIENCE_S = 10.0
 MAX_RESPONSE_BYTES = 1024 * 1024
@@ -31,6 +35,8 @@ class PassingOn:
         self._standing = standing
         self._http = http
         self._clock = clock
+        self._waiting: list[Deferred[None]] = []
+        self._fetching = False
 
     def leader(self) -> str | None:
         """Return the URL of the node that leads, an empty string, or None if it is this one."""
@@ -41,7 +47,26 @@ class PassingOn:
 
     def fresh(self) -> Deferred[None]:
         """Fire once this node has everything that was recorded before the call."""
-        return Deferred.fromCoroutine(self._standing.catch_up())
+        fresh: Deferred[None] = Deferred()
+        self._waiting.append(fresh)
+        if not self._fetching:
+            self._fetch()
+        return fresh
+
+    def _fetch(self) -> None:
+        """Catch up once for all who wait now."""
+        waiting, self._waiting, self._fetching = self._waiting, [], True
+
+        def done(result: object) -> None:
+            self._fetching = False
+            for each in waiting:
+                each.callback(None)
+            if isinstance(result, Failure):
+                log.failure("catching up failed", result)
+            if self._waiting:
+                self._fetch()
+
+        Deferred.fromCoroutine(self._standing.catch_up()).addBoth(done)
 
     def post(
         self, url: str, headers: Mapping[bytes, list[bytes]], body: bytes

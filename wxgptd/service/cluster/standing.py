@@ -1,4 +1,4 @@
-"""Whether this node leads: the only place that knows.
+"""Whether this node leads: this decides, and everything else is told.
 
 A node follows until no leader has been heard for a while; then it fetches what it lacks and appends
 a claim. The append succeeds for one node only, and every append of the former leader fails from
@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Coroutine
-from enum import StrEnum
 from math import inf
-from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,14 +21,15 @@ from wxgptd.errors import WxgptError
 from wxgptd.ports.appending import ReplicaUnavailable, Superseded
 from wxgptd.ports.replica import Beat, Claim, Listener, NodeFacts, Replica
 from wxgptd.ports.store import FollowingStore
-from wxgptd.service.cluster.following import Following
-from wxgptd.service.cluster.live_answers import LiveAnswers
+from wxgptd.service.cluster.host import Host, Role, Surroundings, Work
 from wxgptd.service.cluster.nodes import OTHERS_BEAT_S, Heard, Nodes
 
 log = Logger()
 
 LEADER_BEATS_S = 0.4
 WATCH_EVERY_S = 0.1
+AGAIN_AFTER_S = 0.2
+LONGEST_SILENCE_S = 86_400.0
 
 STALLED_S = 0.5
 """A watch that is later than this was not a silence of the leader's, but of this process."""
@@ -42,60 +40,6 @@ other nodes once no server has been reached for so long."""
 
 COMMITS_WITHIN_S = 3.0
 """How long a node that hands over waits until its last events are stored."""
-
-
-class Standby(WxgptError):
-    """the node is a standby: another one acts on messages"""
-
-
-class Role(StrEnum):
-    """What a node does in its cluster."""
-
-    STARTING = "starting"
-    FOLLOWING = "following"
-    CLAIMING = "claiming"
-    LEADING = "leading"
-    HANDING_OVER = "handing over"
-    SUPERSEDED = "superseded"
-
-
-class Host(Protocol):
-    """What a node does as its standing changes."""
-
-    def lead(self) -> None:
-        """Begin to act: everything that the cluster has committed is applied."""
-        ...
-
-    def stop_leading(self) -> Deferred[None]:
-        """Stop acting; fires once everything recorded so far is durable."""
-        ...
-
-    def follow(self, leader_url: str) -> None:
-        """Pass attempts on to the node at `leader_url`, or hold them if it is empty."""
-        ...
-
-    def isolate(self, *, isolated: bool) -> None:
-        """Leave attempts to other nodes while this one reaches no server, so that it cannot act."""
-        ...
-
-    def fail(self, error: WxgptError) -> None:
-        """Stop the daemon."""
-        ...
-
-
-class Work(NamedTuple):
-    """What a node does while it follows, and for readers on other nodes."""
-
-    following: Following
-    live: LiveAnswers
-
-
-class Surroundings(NamedTuple):
-    """Clocks, and a digest of the configuration."""
-
-    clock: IReactorTime
-    wall: Callable[[], float]
-    config: Callable[[], str]
 
 
 class Standing:
@@ -127,6 +71,7 @@ class Standing:
         self._renewed = 0, -inf
         self._connected_at, self._isolated = inf, False
         self._url = ""
+        self._retires = False
         self._catching_up = False
         self._loop = LoopingCall(self._watch)
         self._loop.clock = around.clock
@@ -156,7 +101,7 @@ class Standing:
         if self.leads:
             return 0.0
         since = self._leader.at if self._leader is not None else self._quiet_since
-        return self._clock.seconds() - since
+        return min(self._clock.seconds() - since, LONGEST_SILENCE_S)
 
     def beat(self) -> Beat:
         """Return what this node tells the others now."""
@@ -173,7 +118,7 @@ class Standing:
             kinds=self._node.kinds,
             config=self._around.config(),
             wall=self._around.wall(),
-            hands_over=self.role is Role.HANDING_OVER,
+            hands_over=self.role is Role.HANDED_OVER or self._retires,
         )
 
     # Following.
@@ -190,7 +135,7 @@ class Standing:
         await self._persist(self._following.catch_up)
         self.role = Role.FOLLOWING
         self._quiet_since = self._watched_at = self._clock.seconds()
-        self._loop.start(WATCH_EVERY_S)
+        self._loop.start(WATCH_EVERY_S).addErrback(self._failed)
         live.begin()
 
     async def _persist(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -199,7 +144,8 @@ class Standing:
                 await step()
                 return
             except ReplicaUnavailable as error:
-                log.warn("{error}; trying again", error=error)
+                log.warn("{error}; trying again", error=error, bounded_as="cluster start")
+                await deferLater(self._clock, AGAIN_AFTER_S)
 
     def _changed(self) -> None:
         """Fetch what may be new."""
@@ -216,7 +162,7 @@ class Standing:
         elif beat.hands_over and self._leader is not None and self._leader.beat.run == beat.run:
             self._leader = None
             self._following.expect(beat.place)
-            if self.role is Role.FOLLOWING:
+            if self.role is Role.FOLLOWING and not self._retires:
                 self._follow("")
                 self._begin_claiming()
 
@@ -225,15 +171,15 @@ class Standing:
             if beat.claim > self._claim:
                 self._fail(Superseded(f"node {beat.node} has taken the lead"))
             return
-        if self._leader is not None and beat.claim < self._leader.beat.claim:
-            return  # it has not found out yet that it was superseded
-        if beat.run == self._node.run:
+        if self.role is Role.HANDING_OVER and beat.claim > self._claim:
+            self._fail(Superseded(f"node {beat.node} has taken the lead"))
             return
+        if beat.claim < self._following.claim:
+            return  # it has not found out yet that it was superseded
         self._leader = Heard(beat, now)
         self._following.expect(beat.place)
-        if self.role in (Role.FOLLOWING, Role.HANDING_OVER):
-            if self.role is Role.HANDING_OVER:
-                self.role = Role.FOLLOWING
+        if self.role in (Role.FOLLOWING, Role.HANDED_OVER):
+            self.role = Role.FOLLOWING
             self._follow(beat.url)
             self._catch_up()
 
@@ -291,7 +237,8 @@ class Standing:
             return
         heard_at = self._leader.at if self._leader is not None else -inf
         silent_s = now - max(heard_at, self._quiet_since, connected_since)
-        if silent_s >= self._node.dead_after_s and not self._store.full():
+        may_lead = not self._retires and not self._store.full()
+        if silent_s >= self._node.dead_after_s and may_lead:
             self._begin_claiming()
 
     def _look_at_the_connection(self, now: float) -> None:
@@ -338,6 +285,7 @@ class Standing:
                 place = await self._replica.claim(claim, newest)
             await self._replica.erase(self._following.erased)
         except (Superseded, ReplicaUnavailable) as error:
+            log.warn("not leading: {error}", error=error, bounded_as="claim failed")
             self.claims_lost += isinstance(error, Superseded)
             self.role = Role.FOLLOWING
             self._quiet_since = self._clock.seconds() - self._node.dead_after_s / 2
@@ -349,6 +297,7 @@ class Standing:
 
     def _lead(self, place: int) -> None:
         self.takeovers += 1
+        self._following.is_active = False
         self._claim = place
         self._leader = None
         self._store.lead(place)
@@ -360,19 +309,26 @@ class Standing:
 
     async def catch_up(self) -> None:
         """Apply everything that was recorded before the call, unless the servers do not answer."""
-        if self.leads:
+        if self.role is not Role.FOLLOWING:
             return
         with contextlib.suppress(ReplicaUnavailable):
             self._following.expect((await self._replica.bounds()).last)
             await self._following.catch_up()
 
+    async def retire(self) -> None:
+        """Hand over, and never lead again: the daemon is about to stop."""
+        self._retires = True
+        with contextlib.suppress(WxgptError):
+            await self.hand_over()
+        self._tell(self._clock.seconds())
+
     async def hand_over(self) -> Collection[str]:
         """Stop leading, so that another node takes over at once; return the names of the others.
 
-        Nothing happens if this node does not lead, or if there is no other node. If its last events
+        Nothing happens if this node does not lead, or if no other node can. If its last events
         cannot be stored, the daemon stops.
         """
-        others = self.nodes.running
+        others = self.nodes.able(self.beat())
         if not self.leads or not others:
             return others
         self.role = Role.HANDING_OVER
@@ -383,14 +339,16 @@ class Standing:
             self._fail(ReplicaUnavailable("the servers do not store the last events"))
             return ()
         self._following.place = self._store.place()
+        self._following.is_active = True
         self._store.lead(None)
+        self.role = Role.HANDED_OVER
         self._quiet_since = self._clock.seconds()
         self._tell(self._quiet_since)
         self._clock.callLater(self._node.dead_after_s, self._follow_on)
         return others
 
     def _follow_on(self) -> None:
-        self.role = Role.FOLLOWING if self.role is Role.HANDING_OVER else self.role
+        self.role = Role.FOLLOWING if self.role is Role.HANDED_OVER else self.role
 
     async def end(self) -> None:
         """Leave the cluster."""

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from wxgptd.domain.intake.routing import Route
-from wxgptd.domain.model.reply_window import WINDOW_S
+from wxgptd.domain.model.reply_window import HANG_UP_AFTER_S, WINDOW_S
 from wxgptd.domain.model.values import AccountName, Content, DeliveryKey, User
 from wxgptd.errors import WxgptError
 from wxgptd.ports.wechat import Outcome, PassOn, Relay, Silence
@@ -28,7 +29,7 @@ RELAY_AGAIN_AFTER_S = 0.1
 
 
 class _Held:
-    """An attempt that something else is needed for: the log, or a node that leads.
+    """An attempt that has to wait for the log, or for a node that leads.
 
     If its peer hangs up before the log is loaded, it is recorded all the same, with its arrival
     time; otherwise WeChat's later attempts would be miscounted.
@@ -39,6 +40,7 @@ class _Held:
         self.relay = relay
         self.outcome: Deferred[Outcome] = Deferred(self._leave)
         self.left = False
+        self.expiry: IDelayedCall | None = None
         # Any: either kind of outcome; only `follow` reads it.
         self._answering: Deferred[Any] | None = None
 
@@ -88,25 +90,27 @@ class Conversations:
         self._ended = False
         self._isolated = False
         self._leader = ""
-        self.may_change = False
-        """Whether it may have to hold attempts again that it has begun to answer."""
+        self.is_in_cluster = False
+        """Whether other nodes may answer in place of this one."""
         self._unanswered: dict[_Held, None] = {}
         self._held = 0
 
     @property
     def held(self) -> int:
         """The number of attempts waiting for an answer, here or from another node."""
-        return self._held if self._answers or self.may_change else 0
+        return self._held if self._answers or self.is_in_cluster else 0
 
     def begin(self) -> None:
         """Start answering, now that the log is loaded."""
         self._answers, self._leader = True, ""
         self._attempts.begin()
+        now = self._event_clock.clock.seconds()
         for held in list(self._unanswered):
             held.let_go()
-            self._answer_held(held)
             if held.left:
-                self._unanswered.pop(held, None)
+                del self._unanswered[held]
+            if not held.left or now - held.attempt.arrived <= WINDOW_S:
+                self._answer_held(held)
 
     def pass_on_to(self, url: str) -> None:
         """From now on, pass attempts on to the node at `url`."""
@@ -157,12 +161,15 @@ class Conversations:
         attempt = Attempt(user, delivery, content, sent_at, arrived, at)
         if self._isolated:
             return self._count(attempt, succeed(Silence()))
-        if self._ended or (self._answers and not self.may_change):
+        if self._ended or (self._answers and not self.is_in_cluster):
             return self._count(attempt, self._answer(attempt))
         self._forget_old(arrived)
         held = _Held(attempt, relay)
         self._unanswered[held] = None
         self._count(attempt, held.outcome).addBoth(self._left, held)
+        if self.is_in_cluster:
+            clock = self._event_clock.clock
+            held.expiry = clock.callLater(HANG_UP_AFTER_S, self._expire, held)
         if self._answers:
             self._answer_held(held)
         elif self._leader:
@@ -197,8 +204,16 @@ class Conversations:
                 return
             del self._unanswered[oldest]
 
+    def _expire(self, held: _Held) -> None:
+        """Leave an attempt unanswered that neither this node nor another has answered in time."""
+        if held in self._unanswered and not self._answers:
+            held.let_go()
+            self._settle(held, Silence())
+
     def _left(self, outcome: T, held: _Held) -> T:
         """Forget an attempt whose outcome is known, unless it is still to be recorded."""
+        if held.expiry is not None and held.expiry.active():
+            held.expiry.cancel()
         if not held.left or self._answers or self._leader:
             self._unanswered.pop(held, None)
         return outcome

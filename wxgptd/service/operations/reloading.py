@@ -1,6 +1,6 @@
 """Reload the configuration while the daemon runs: everything that can change, or nothing.
 
-Changes to [server] and [log] require a restart: they are reported but not applied.
+Changes to [server], [log] and [cluster] require a restart: they are reported but not applied.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wxgptd import config as cfg
 
 log = Logger()
 
-RESTART_REQUIRED = ("server", "log")
+RESTART_REQUIRED = ("server", "log", "cluster")
 """The tables whose changes apply only at startup."""
 
 

@@ -26,8 +26,6 @@ log = Logger(namespace="wxgptd.events")
 class EventLines(Projection):
     """Writes the lines, but only after `begin`: replaying a log writes none."""
 
-    own_events_only = True
-
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._begun = False
@@ -45,6 +43,9 @@ class EventLines(Projection):
         if self._begun and is_follower(user) and (line := _line(event, state)):
             who = f"{user.account}/{self._short_hash(user)}"
             log.info("{who}: {line}", who=who, line=line)
+
+    def on_applied(self, user: User, event: e.Event, state: UserState) -> None:
+        """Write nothing: the machine that recorded it has the line."""
 
     def _short_hash(self, user: User) -> str:
         openid = user.openid.encode("utf-8", "surrogatepass")

@@ -83,8 +83,8 @@ class Journal:
         self._keep_since = 0.0
         self._effects: list[Effect] = []
         self._observers: list[Callable[[User, Event, UserState], None]] = []
-        self.refuses: WxgptError | None = None
-        """Why nothing can be recorded here, while another machine does."""
+        self.refuses: Callable[[], WxgptError] | None = None
+        """Returns why nothing can be recorded here, while another machine does."""
         self._pending: deque[Entry] = deque()
         self._running_effects = False
 
@@ -213,7 +213,7 @@ class Journal:
             WxgptError: another machine records at the moment.
         """
         if self.refuses is not None:
-            raise self.refuses
+            raise self.refuses()
         before = self.state(user)
         events = decide(before, command)
         if not events:
@@ -243,8 +243,7 @@ class Journal:
         """
         state = evolve(before, event)
         for projection in self._projections:
-            if not projection.own_events_only:
-                projection.on_event(user, event, state)
+            projection.on_applied(user, event, state)
         self._keep(user, state, erased=isinstance(event, UserErased))
         for observe in self._observers:
             observe(user, event, before)

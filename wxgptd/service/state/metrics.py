@@ -145,8 +145,6 @@ class Metrics:
 class EventCounts(Projection):
     """Counts recorded events."""
 
-    own_events_only = True
-
     def __init__(self, make: _Maker) -> None:
         counter, histogram = make.counter, make.histogram
         self._windows = counter(
@@ -193,6 +191,9 @@ class EventCounts(Projection):
             e.PushFailed: self._push_failed,
             e.MessagesUnanswered: self._messages_unanswered,
         }
+
+    def on_applied(self, user: User, event: e.Event, state: UserState) -> None:
+        """Count nothing: the machine that recorded it does."""
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Count `event`."""

@@ -52,8 +52,6 @@ class Projection:
     """
 
     name: ClassVar[str] = ""
-    own_events_only: ClassVar[bool] = False
-    """Whether events that another machine recorded do not concern it."""
 
     @property
     def replays(self) -> Mapping[type[e.Event], float]:
@@ -62,6 +60,10 @@ class Projection:
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Apply `event`, which led to `state`."""
+
+    def on_applied(self, user: User, event: e.Event, state: UserState) -> None:
+        """Apply an event that another machine recorded, which led to `state`."""
+        self.on_event(user, event, state)
 
     def replay(self, user: User, event: e.Event) -> None:
         """Apply a past event."""

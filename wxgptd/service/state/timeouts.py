@@ -200,6 +200,12 @@ class DeliberateTimeouts(Projection):
                 size=event.size,
             )
 
+    def on_applied(self, user: User, event: e.Event, state: UserState) -> None:
+        """Count a timeout that another machine spent, or take over its budget."""
+        if isinstance(event, e.UserErased):
+            self._account(user.account).forget(user.openid)
+        self.replay(user, event)
+
     def snapshot(self) -> object:
         """Return budgets, and when timeouts were spent."""
         return {

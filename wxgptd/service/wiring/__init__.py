@@ -6,6 +6,7 @@ service is built by the module of the same name here, on top of the packages bel
 
 from __future__ import annotations
 
+import ipaddress
 from functools import partial
 
 import attrs
@@ -26,8 +27,8 @@ from wxgptd.pages.site import not_found
 from wxgptd.ports.record import Loaded
 from wxgptd.ports.status import DaemonStatus
 from wxgptd.service import runtime_factory
+from wxgptd.service.cluster.host import Standby
 from wxgptd.service.cluster.passing_on import PassingOn
-from wxgptd.service.cluster.standing import Standby
 from wxgptd.service.environment import Environment
 from wxgptd.service.lifecycle import Lifecycle
 from wxgptd.service.operations.reloading import Adopted
@@ -75,7 +76,7 @@ class Service:
             self.base, self.state, self.answers, self, lambda: self._config
         )
         if self.standing is not None:
-            self.conversation.conversations.may_change = True
+            self.conversation.conversations.is_in_cluster = True
             self.conversation.pages.elsewhere = PassingOn(
                 self.standing, environment.http, environment.clock
             )
@@ -132,8 +133,11 @@ class Service:
         return "unhealthy" if self.why_unhealthy else ""
 
     def is_node(self, host: str) -> bool:
-        """Return whether `host` is the address of another node of the cluster."""
-        return self.standing is not None and host in self.standing.nodes.hosts
+        """Return whether `host` may be another node of the cluster, or its web server.
+
+        In a cluster they connect from addresses of a private network.
+        """
+        return self.standing is not None and ipaddress.ip_address(host).is_private
 
     def note_full(self, what: str) -> None:
         """Note that a limit was reached; `what` is one of `fullness.WHAT`."""
@@ -154,6 +158,11 @@ class Service:
     def ready(self) -> bool:
         """Whether the log is loaded and the service is running."""
         return self._lifecycle.ready
+
+    @property
+    def can_reload(self) -> bool:
+        """Whether the log is loaded, so that another configuration can be adopted."""
+        return self._lifecycle.loaded
 
     @property
     def held(self) -> int:
@@ -192,7 +201,7 @@ class Service:
         if self.standing is None:
             self.begin()
             return
-        self.state.journal.refuses = Standby()
+        self.state.journal.refuses = Standby
         await self.standing.start()
         self._stand_by()
         self.answers.mirroring.begin()
@@ -217,6 +226,7 @@ class Service:
         self._lifecycle.ready = True
         self.answers.recovery.begin()  # first: it settles only what the last run left unfinished
         self.answers.pushing.begin()
+        self.answers.titling.begin()
         self.conversation.conversations.begin()
         self.operations.sweeper.start()
 
@@ -229,7 +239,7 @@ class Service:
         self.answers.titling.end()
         self.answers.pushing.end()
         self.state.lines.end()
-        self.state.journal.refuses = Standby()
+        self.state.journal.refuses = Standby
         self.answers.mirroring.begin()
         return self.state.journal.committed()
 
@@ -264,10 +274,10 @@ class Service:
         """Wait for a snapshot that is still being written."""
         await self.state.snapshotter.settled()
 
-    async def hand_over(self) -> None:
-        """Let another node take over at once, if there is one."""
+    async def retire(self) -> None:
+        """Let another node take over at once, if there is one; this one never leads again."""
         if self.standing is not None:
-            await self.standing.hand_over()
+            await self.standing.retire()
 
     # Reloading.
 

@@ -7,8 +7,9 @@ from hashlib import sha256
 
 from wxgptd import config as cfg
 from wxgptd.service.cluster.following import Following
+from wxgptd.service.cluster.host import Host, Surroundings, Work
 from wxgptd.service.cluster.live_answers import LiveAnswers
-from wxgptd.service.cluster.standing import Host, Standing, Surroundings, Work
+from wxgptd.service.cluster.standing import Standing
 from wxgptd.service.wiring.answers import Answers
 from wxgptd.service.wiring.base import Base
 from wxgptd.service.wiring.state import State
