@@ -192,3 +192,67 @@ def test_a_cluster_is_created_once(cluster):
     again = cluster.nodes[0].wxgpt("cluster", "init")
     assert again.returncode == 1
     assert "exists already" in again.stderr
+
+
+def test_everything_is_killed_and_nothing_is_lost(cluster):
+    a, b = cluster.nodes
+    cluster.start()
+    a.say("/chatgpt", "alice")
+    cluster.model.expect("你好").write("你好！").end()
+    assert "你好！" in a.say("你好", "alice")
+    cluster.until(lambda: cluster.summary(b)["lag"] == 0)
+    before = cluster.events(a)
+    for number in range(3):
+        cluster.nats.kill(number)
+    a.kill()
+    b.kill()
+    for number in range(3):
+        cluster.nats.start(number)
+    for node in (b, a):
+        node.start_daemon(ready=False)
+    cluster.until(lambda: {200, 503} == {node.get("/readyz")[0] for node in (a, b)}, 60.0)
+    assert cluster.events(a)[: len(before)] == cluster.events(b)[: len(before)] == before
+    cluster.model.expect("还记得吗？").write("记得。").end()
+    assert "记得。" in a.say("还记得吗？", "alice")
+
+
+def test_everything_is_restarted_in_turn_while_users_ask(cluster):
+    cluster.start()
+    a, b = cluster.nodes
+    a.say("/chatgpt", "alice")
+    steps = [
+        *((node, number) for number, node in enumerate((b, a))),
+        *((None, n) for n in range(3)),
+    ]
+    for turn, (node, number) in enumerate(steps):
+        cluster.model.expect(f"问题{turn}").write(f"答案{turn}。").end()
+        asking = Asking(a if node is b else b, f"问题{turn}")
+        if node is None:
+            cluster.nats.signal(number, signal.SIGTERM)
+            cluster.nats.wait(number)
+        else:
+            assert node.stop() == 0
+        assert f"答案{turn}。" in asking.reply()
+        if node is None:
+            cluster.nats.start(number)
+            cluster.nats.await_ready(number)
+            cluster.until(cluster.servers_are_current)
+        else:
+            node.start_daemon(ready=False)
+            cluster.until(lambda node=node: cluster.summary(node)["leader"])
+    cluster.until(lambda: cluster.events(a) == cluster.events(b))
+    assert len(cluster.model.asked) == len(set(cluster.model.asked))
+
+
+def test_wrong_credentials_are_named(cluster):
+    a, _ = cluster.nodes
+    text = a.config.read_text("utf-8").replace(
+        'name = "main"', 'name = "main"\ncredentials = "x:y"'
+    )
+    a.config.write_text(text, encoding="utf-8")
+    cluster.nats.require_password()
+    done = a.wxgpt("cluster", "init")
+    assert "refuse the connection" in done.stderr
+    a.start_daemon(ready=False)
+    assert a.daemon.wait(30) == 4
+    assert "check `credentials` in [cluster]" in a.said()

@@ -107,6 +107,11 @@ class ClusterStage:
             name = servers.streams()[0].servers[0]
         return int(name.removeprefix("n"))
 
+    def servers_are_current(self) -> bool:
+        """Return whether all NATS servers have everything."""
+        with creating.reached(Access(self.nats.urls), "main") as servers:
+            return all(stream.current == len(self.nats.ports) for stream in servers.streams())
+
     def key_records(self, node: Stage) -> dict[int, bytes]:
         """Return the records of the users' keys in a node's keyring, by number."""
         data = (node.state / "keys" / "users").read_bytes()

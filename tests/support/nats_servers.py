@@ -36,6 +36,7 @@ class NatsServers:
         self._directory = directory
         ports = free_ports(2 * count)
         self.ports, self._routes = ports[:count], ports[count:]
+        self._extra = ""
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * count
         for number in range(count):
             self.start(number)
@@ -66,7 +67,7 @@ class NatsServers:
         config.write_text(
             f'server_name: n{number}\nlisten: "127.0.0.1:{self.ports[number]}"\n'
             f'jetstream {{ store_dir: "{directory}", sync_interval: always }}\n'
-            f"max_payload: 8MB\n{cluster}"
+            f"max_payload: 8MB\n{cluster}{self._extra}"
         )
         environ = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
         log = (self._directory / f"nats{number}.log").open("ab")
@@ -91,6 +92,21 @@ class NatsServers:
         process = self._processes[number]
         assert process is not None
         process.send_signal(sent)
+
+    def wait(self, number: int) -> None:
+        """Wait until a server has ended."""
+        process, self._processes[number] = self._processes[number], None
+        assert process is not None
+        process.wait(30)
+
+    def require_password(self) -> None:
+        """Restart all servers, which then accept one user only."""
+        self._extra = 'authorization { user: "wxgptd", password: "secret" }\n'
+        for number in range(len(self.ports)):
+            self.kill(number)
+            self.start(number)
+        for number in range(len(self.ports)):
+            self.await_ready(number)
 
     def kill(self, number: int) -> None:
         """Kill a server."""

@@ -66,7 +66,7 @@ class Connection:
         self.client = Client()
         self.streams: JetStreamContext = self.client.jetstream(timeout=REQUEST_TIMEOUT_S)
         self.connected_since: float | None = None
-        self._closing = False
+        self._closing = self._has_begun = False
         self._failing_since: float | None = None
         self._reconnected_at = 0.0
         self._logged_at = -LOG_PROBLEMS_EVERY_S
@@ -113,6 +113,8 @@ class Connection:
     async def _close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
+        if not self._has_begun:
+            return  # nats-py closes only what it has begun to connect
         with contextlib.suppress(*TRANSIENT, asyncio.CancelledError):
             await asyncio.wait_for(self.client.close(), REQUEST_TIMEOUT_S)
 
@@ -128,6 +130,7 @@ class Connection:
         while True:
             try:
                 await self._connect(Client(), allow_reconnect=False)  # only this tells the reason
+                self._has_begun = True
                 await self._connect(
                     self.client,
                     max_reconnect_attempts=-1 if self._patient else 1,
@@ -135,12 +138,12 @@ class Connection:
                     reconnected_cb=self._reconnected,
                 )
                 break
-            except (nats.errors.AuthorizationError, FileNotFoundError) as error:
-                raise ReplicaRefused(
-                    f"the NATS servers refuse the connection: {error}",
-                    hint="check `credentials` in [cluster]",
-                ) from error
             except TRANSIENT as error:
+                if "authorization violation" in str(error).lower():
+                    raise ReplicaRefused(
+                        f"the NATS servers refuse the connection: {error}",
+                        hint="check `credentials` in [cluster]",
+                    ) from error
                 if not self._patient and time.monotonic() > deadline:
                     raise
                 await self._problem(error)
