@@ -93,7 +93,7 @@ pictures: .venv/ready        ## draw the pictures in the READMEs from real runs
 
 lock: .venv/ready            ## update the lock files that the container installs from
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
-	  -o requirements.lock pyproject.toml
+	  --extra cluster -o requirements.lock pyproject.toml
 	echo hatchling | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-header -o requirements-build.lock -
 

@@ -34,7 +34,7 @@ settings.load_profile("wxgptd")
 TESTS = Path(__file__).parent
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
 
-FIRST = ("injuries", "browser", "systemd")
+FIRST = ("injuries", "cluster", "browser", "systemd")
 """Folders whose tests start first, because they take longest."""
 
 

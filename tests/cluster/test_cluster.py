@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.cluster_stage import ClusterStage
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.support.processes import TOKEN
 from wxgpt.wechat import messages, peer
 from wxgptd.wechat import envelope
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture

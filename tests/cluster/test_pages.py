@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.cluster_stage import ClusterStage
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.processes
 
 LATE = '[window]\ndeliberate_timeouts_per_5min = 0\nreply_margin = "4s"\n'
 
