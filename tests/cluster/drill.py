@@ -121,6 +121,14 @@ class Drill:
         leader.daemon.send_signal(signal.SIGCONT)
         self._frozen.discard(leader)
 
+    async def cut_leader(self, seconds: float = 6.0) -> None:
+        """Cut the node that leads off from the servers."""
+        leader = await asyncio.to_thread(self.leader)
+        way = self.stage.ways[self.stage.nodes.index(leader)]
+        way.cut()
+        await asyncio.sleep(seconds)
+        way.heal()
+
     async def freeze_server(self) -> None:
         """Stop a NATS server for a few seconds."""
         number = self.dice.randrange(3)
@@ -310,7 +318,7 @@ def random_steps(drill: Drill) -> list[tuple[float, Callable[[], Awaitable[None]
     """Return two to four random steps within the first fifteen seconds."""
     acts = (
         drill.kill_leader, drill.kill_standby, drill.kill_servers_leader, drill.freeze_leader,
-        drill.freeze_server, drill.terminate_leader, drill.step_down,
+        drill.freeze_server, drill.terminate_leader, drill.step_down, drill.cut_leader,
     )  # fmt: skip
     count = drill.dice.randint(2, 4)
     return [(drill.dice.uniform(0, 15), drill.dice.choice(acts)) for _ in range(count)]
@@ -334,6 +342,7 @@ MATRIX: Sequence[tuple[str, str, str]] = (
     ("kill the NATS leader", "kill_servers_leader", ""),
     ("both at once", "kill_both", ""),
     ("SIGSTOP the leader for 8 s", "freeze_leader", ""),
+    ("cut the leader off for 6 s", "cut_leader", ""),
     ("SIGTERM the leader", "terminate_leader", ""),
     ("wxgpt cluster step-down", "step_down", ""),
 )

@@ -256,3 +256,40 @@ def test_wrong_credentials_are_named(cluster):
     a.start_daemon(ready=False)
     assert a.daemon.wait(30) == 4
     assert "check `credentials` in [cluster]" in a.said()
+
+
+def test_a_leader_that_is_cut_off_answers_nothing_and_is_replaced(cluster):
+    a, b = cluster.nodes
+    cluster.start()
+    a.say("/chatgpt", "alice")
+    cluster.until(lambda: cluster.summary(b)["lag"] == 0)
+    cluster.ways[0].cut()
+    cluster.await_leader(b)
+    cluster.model.expect("你好").write("你好！").end()
+    assert "你好！" in b.say("你好", "alice")
+    with pytest.raises(OSError):
+        a.say("/chatgpt", "bob")
+    cluster.ways[0].heal()
+    assert a.daemon.wait(30) == 75
+    a.start_daemon(ready=False)
+    cluster.until(lambda: cluster.events(a) == cluster.events(b))
+
+
+def test_a_standby_that_is_cut_off_leaves_messages_to_others(cluster):
+    a, b = cluster.nodes
+    cluster.start()
+    assert a.say("/chatgpt", "alice")
+    cluster.ways[1].cut()
+
+    def is_left():
+        try:
+            return not b.say("/chatgpt", "alice")
+        except OSError:
+            return True
+
+    cluster.until(is_left)
+    assert a.say("/chatgpt", "alice")
+    assert a.get("/readyz")[0] == 200
+    cluster.ways[1].heal()
+    cluster.until(lambda: cluster.summary(b)["leader"] == "a")
+    assert b.say("/chatgpt", "alice")

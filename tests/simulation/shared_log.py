@@ -19,6 +19,7 @@ from wxgptd.ports.appending import Group, ReplicaUnavailable, Superseded
 from wxgptd.ports.replica import Beat, Bounds, Claim, Listener, Message
 from wxgptd.replication import messages
 
+KEY = b"k" * 32
 MAX_LATENCY_S = 0.006
 AGAIN_AFTER_S = 0.05
 ASK_FOR_S = 3.0
@@ -52,14 +53,14 @@ class SharedLog:
         if len(self.stored) != after:
             raise Superseded("another node has taken the lead")
         self.stored.append(data)
-        message = messages.unpack(data)
+        message = messages.unpack(data, KEY)
         if isinstance(message, Claim):
             self.leader = message.run
         self.places[identifier] = len(self.stored)
         return len(self.stored)
 
     def message(self, place: int) -> Message:
-        return messages.unpack(self.stored[place - 1])
+        return messages.unpack(self.stored[place - 1], KEY)
 
 
 class SimulatedReplica:
@@ -110,13 +111,13 @@ class SimulatedReplica:
 
     def append(self, group: Group, keys: Mapping[str, bytes], after: int) -> int:
         self._try(lambda: self._log.keys.update(keys))
-        data, identifier = messages.pack(group), f"{self._run}-{group.first_seq}"
+        data, identifier = messages.pack(group, KEY), f"{self._run}-{group.first_seq}"
         place = self._try(lambda: self._log.append(data, identifier, after))
         self._announce()
         return int(place)
 
     def renew(self, first_seq: int, after: int) -> int:
-        data = messages.pack(Claim(first_seq, self._run[:1], self._run))
+        data = messages.pack(Claim(first_seq, self._run[:1], self._run), KEY)
         return int(self._try(lambda: self._log.append(data, f"{self._run}-claim-{after}", after)))
 
     def _announce(self) -> None:
@@ -181,7 +182,7 @@ class SimulatedReplica:
         return self._ask(lambda: {each: stored[each] for each in references if each in stored})
 
     def claim(self, claim: Claim, after: int) -> Deferred[int]:
-        data, identifier = messages.pack(claim), f"{self._run}-claim-{after}"
+        data, identifier = messages.pack(claim, KEY), f"{self._run}-claim-{after}"
         claimed = self._ask(lambda: self._log.append(data, identifier, after))
 
         def announce(place: int) -> int:

@@ -5,19 +5,29 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.support.nats_servers import NatsServers
+from tests.support.partition import Way
 from tests.support.processes import Stage
 from tests.support.scripted_model import ScriptedModel
 from wxgptd.eventlog import key_file
-from wxgptd.replication import creating
-from wxgptd.replication.connection import Access
 
 PATIENCE_S = 30.0
+
+STREAMS = """
+import json, sys
+from wxgptd.replication import creating
+from wxgptd.replication.connection import Access
+with creating.reached(Access(sys.argv[1:]), "main") as servers:
+    print(json.dumps([stream._asdict() for stream in servers.streams()]))
+"""
+"""Prints the facts about the streams; in a process of its own, whose sockets are of no concern."""
 
 
 class ClusterStage:
@@ -35,6 +45,7 @@ class ClusterStage:
         self.directory = directory
         self.model = model or ScriptedModel()
         self.nats = NatsServers(directory / "nats", servers)
+        self.ways = [Way(self.nats.ports) for _ in range(nodes)]
         self.nodes = [Stage(self._directory(number)) for number in range(nodes)]
         self._extra = extra
         first = self.nodes[0]
@@ -62,7 +73,7 @@ class ClusterStage:
         return directory
 
     def _table(self, number: int) -> str:
-        servers = ", ".join(f'"{url}"' for url in self.nats.urls)
+        servers = ", ".join(f'"{url}"' for url in self.ways[number].urls)
         return (
             f'\n[cluster]\nname = "main"\nnode = "{"abcde"[number]}"\nservers = [{servers}]\n'
             f'url = "http://127.0.0.1:{self.nodes[number].port}"\n'
@@ -103,14 +114,17 @@ class ClusterStage:
 
     def nats_leader(self) -> int:
         """Return the number of the NATS server that leads the log's stream."""
-        with creating.reached(Access(self.nats.urls), "main") as servers:
-            name = servers.streams()[0].servers[0]
-        return int(name.removeprefix("n"))
+        return int(self._streams()[0]["servers"][0].removeprefix("n"))
 
     def servers_are_current(self) -> bool:
         """Return whether all NATS servers have everything."""
-        with creating.reached(Access(self.nats.urls), "main") as servers:
-            return all(stream.current == len(self.nats.ports) for stream in servers.streams())
+        return all(stream["current"] == len(self.nats.ports) for stream in self._streams())
+
+    def _streams(self) -> list[dict[str, Any]]:
+        done = subprocess.run(
+            [sys.executable, "-c", STREAMS, *self.nats.urls], stdout=subprocess.PIPE, check=True
+        )
+        return json.loads(done.stdout)
 
     def key_records(self, node: Stage) -> dict[int, bytes]:
         """Return the records of the users' keys in a node's keyring, by number."""
@@ -139,4 +153,6 @@ class ClusterStage:
             with contextlib.suppress(Exception):
                 node.end()
         self.model.close()
+        for way in self.ways:
+            way.end()
         self.nats.end()

@@ -47,6 +47,8 @@ def give_up(failure: Failure, request: Request) -> None:
     """Report why a request could not be carried out; a bug is logged, and its connection closed."""
     if failure.check(CancelledError) is not None:
         return  # the client has disconnected
+    if request.channel is None:
+        return  # it did not wait
     if isinstance(error := failure.value, WxgptError):
         log.warn("a request on the admin socket failed: {error}", error=error)
         request.setResponseCode(500)

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from wxgptd.config.tables import Cluster
-from wxgptd.config.values import parse_http_url
+from wxgptd.config.values import UnavailableSecret, parse_http_url
 
 SHORTEST_SILENCE_S = 1.0
 """A leader sends a beat every 0.4 seconds, so a shorter silence means nothing."""
 
 SHORTEST_KEPT_S = 3_600.0
+MAX_PORT = 65_535
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SERVER = re.compile(r"(nats|tls)://[^\s/@]+:[0-9]{1,5}")
@@ -29,9 +30,20 @@ def mistakes(cluster: Cluster) -> Iterator[str]:
             yield f"cluster.{key}: must be letters, digits, - and _, not {name!r}"
     if not cluster.servers:
         yield 'cluster.servers: is missing, for example ["tls://10.0.0.1:4222"]'
+    if len({*cluster.servers}) < len(cluster.servers):
+        yield "cluster.servers: lists a server twice"
     for server in cluster.servers:
+        port = server.rpartition(":")[2]
+        if port.isdigit() and int(port) > MAX_PORT:
+            yield f"cluster.servers: port {port} is out of range, the highest is {MAX_PORT}"
         if not _SERVER.fullmatch(server):
             yield f'cluster.servers: must be URLs such as "tls://10.0.0.1:4222", not "{server}"'
+    if cluster.credentials and not isinstance(cluster.credentials, UnavailableSecret):
+        given = cluster.credentials.reveal()
+        if ":" not in given and "BEGIN NATS USER JWT" not in given:
+            yield "cluster.credentials: must be user:password, or what a .creds file contains"
+    if cluster.ca is not None and not cluster.ca.is_file():
+        yield f"cluster.ca: there is no file {cluster.ca}"
     if not cluster.url:
         yield 'cluster.url: is missing: where the other nodes reach this one, "http://10.0.0.1:9005"'
     elif parse_http_url(cluster.url) is None or urlsplit(cluster.url).path not in ("", "/"):

@@ -51,3 +51,7 @@ class Leading(NamedTuple):
 
     appending: Appending
     place: int
+
+    def renewed(self, next_seq: int) -> Leading:
+        """Append a claim, before event `next_seq`."""
+        return self._replace(place=self.appending.renew(next_seq, self.place))

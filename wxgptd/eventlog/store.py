@@ -169,7 +169,7 @@ class LogStore:
 
     def has(self, group: Group) -> bool:
         """Return whether the last events here are those in `group`, as far as that is known."""
-        return self._users is not None and taking.is_same(group, self._users)
+        return taking.is_same(group, self._directory)
 
     def place(self) -> int:
         """Return the place of the last message in the replica, as far as this store wrote it."""

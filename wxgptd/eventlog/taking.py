@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, early_erasures, packing
+from wxgptd.eventlog import codec, early_erasures, packing, reader
 from wxgptd.eventlog.commit_groups import TakenGroup
+from wxgptd.eventlog.following import FrameFollower
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.loading import Index
 from wxgptd.eventlog.user_key import UserKey, number_of
-from wxgptd.eventlog.users import Users
 from wxgptd.ports.appending import Group
 
 ERASED = codec.TAGS[e.UserErased]
@@ -125,15 +126,23 @@ class Taking:
         return TakenGroup(group.first_seq, group.events, group.payload, new_keys, erased)
 
 
-def is_same(group: Group, users: Users) -> bool:
-    """Return whether the last events of a log are those in `group`, as far as is known.
+def is_same(group: Group, directory: Path) -> bool:
+    """Return whether the last events of the log in `directory` are those in `group`.
 
-    Only what is not encrypted is compared: the words of deleted sessions are gone from the log.
+    Only what is not encrypted is compared: the words of deleted sessions are gone from the log. So
+    are the events that retention has dropped, which then count as the same.
     """
-    newest = users.newest_entries(group.events)
     theirs = entries_of(group.first_seq, group.events, group.payload)
-    pairs = zip(newest, reversed(theirs), strict=False)
-    return all(ours[:5] == their[:5] for ours, their in pairs)
+    for path, header, frame in FrameFollower(directory, group.first_seq - 1).poll():
+        if frame.first_seq > group.first_seq:
+            return True
+        if frame.first_seq + frame.count <= group.first_seq:
+            continue
+        ours = reader.entries_of(path, header, frame)
+        pairs = zip(ours, theirs, strict=False)
+        is_aligned = (frame.first_seq, frame.count) == (group.first_seq, group.events)
+        return is_aligned and all(mine[:5] == other[:5] for mine, other in pairs)
+    return True
 
 
 def unknown(group: Group, keys: Keyring) -> list[str]:

@@ -310,7 +310,9 @@ class Writer:
         self._written_seq += events
         self._erase(group.erased)
         if leading is not None and group.erased:
+            self._appending_since = time.monotonic()
             leading.appending.erase(group.erased)
+            self._appending_since = inf
         commits = self._commits
         self._commits = Commits(commits.groups + 1, commits.events + events)
         self._syncs.add(took)
@@ -334,8 +336,9 @@ class Writer:
         """Renew the claim, erase, or begin another segment."""
         if group.renews:
             if self._leading is not None:
-                place = self._leading.appending.renew(self._written_seq, self._leading.place)
-                self._leading = self._leading._replace(place=place)
+                self._appending_since = time.monotonic()
+                self._leading = self._leading.renewed(self._written_seq)
+                self._appending_since = inf
             return
         if group.erased:
             self._erase(group.erased)

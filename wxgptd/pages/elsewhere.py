@@ -39,8 +39,11 @@ class PassedOn(Resource):
         self._elsewhere = elsewhere
         self._page = page
 
-    def render(self, request: Request) -> int:
+    def render(self, request: Request) -> bytes | int:
         """Pass the request on, and wait for a leader if there is none at the moment."""
+        if not request.uri.startswith(b"/"):  # it would become part of the host's name
+            request.setResponseCode(400)
+            return b""
         return serve(
             self._pages, request, Deferred.fromCoroutine(self._pass_on(request)), self._here
         )

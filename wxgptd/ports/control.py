@@ -191,10 +191,14 @@ class NodeSummary(NamedTuple):
 
 
 class ClusterSummary(NamedTuple):
-    """The cluster, as this node sees it. `leader` is empty if no node leads; `lag` is in events."""
+    """The cluster, as this node sees it. `leader` is empty if no node leads; `lag` is in events.
+
+    If it `is_stalled`, this node leads, and the servers store nothing.
+    """
 
     cluster: str
     role: str
+    is_stalled: bool
     leader: str
     lag: int
     takeovers: int

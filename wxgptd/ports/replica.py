@@ -25,7 +25,11 @@ class Claim(NamedTuple):
     run: str
 
 
-Message = Group | Claim
+class Foreign(NamedTuple):
+    """Something that no node has written. It has a place, and no meaning."""
+
+
+Message = Group | Claim | Foreign
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from wxgptd.eventlog.writer import SegmentBounds
 from wxgptd.outbound.client import http_client
 from wxgptd.outbound.model_client import model_clients
 from wxgptd.outbound.names import Names
+from wxgptd.ports.appending import ReplicaUnavailable
 from wxgptd.ports.record import Loaded
 from wxgptd.ports.threads import Threads
 from wxgptd.process import cluster, log_format
@@ -166,6 +167,8 @@ class _Process:
             await self._start()
             await self._failed
         except WxgptError as error:
+            if self._stops and isinstance(error, ReplicaUnavailable):
+                return  # it was stopped while it waited for the cluster
             log.error("{error}", error=error)
             if error.hint:
                 log.error("hint: {hint}", hint=error.hint)

@@ -47,6 +47,8 @@ class Access(NamedTuple):
     ca: Path | None = None
 
 
+NO_TLS = "it does not offer TLS"
+
 TRANSIENT = (nats.errors.Error, OSError, asyncio.TimeoutError)
 """Errors that may pass: the servers elect a leader, or a connection is being made."""
 
@@ -80,6 +82,11 @@ class Connection:
         self._loop.run_forever()
         self._loop.close()
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing can be asked any longer."""
+        return self._closing
+
     def call(self, work: Coroutine[object, object, T]) -> Future[T]:
         """Run `work` in the connection's thread; may be called in any thread.
 
@@ -111,8 +118,11 @@ class Connection:
         return closing
 
     async def _close(self) -> None:
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # so that those who waited for them are told
         if not self._has_begun:
             return  # nats-py closes only what it has begun to connect
         with contextlib.suppress(*TRANSIENT, asyncio.CancelledError):
@@ -144,6 +154,11 @@ class Connection:
                         f"the NATS servers refuse the connection: {error}",
                         hint="check `credentials` in [cluster]",
                     ) from error
+                if NO_TLS in str(error):
+                    raise ReplicaRefused(
+                        f"the NATS server {self.where}: {NO_TLS}",
+                        hint="see etc/nats.conf, or write nats:// instead of tls:// in [cluster]",
+                    ) from error
                 if not self._patient and time.monotonic() > deadline:
                     raise
                 await self._problem(error)
@@ -162,9 +177,10 @@ class Connection:
             max_outstanding_pings=2,
             error_cb=self._problem,
             tls=self._tls(),
-            **self._credentials(),
+            **self._credentials(client),
             **more,
         )
+        self._only_if_secure(client, "")
         if client is not self.client:
             await client.close()
 
@@ -188,21 +204,32 @@ class Connection:
         return ssl.create_default_context(cafile=self._access.ca)
 
     # Any: keyword arguments of nats-py.
-    def _credentials(self) -> dict[str, Any]:
+    def _credentials(self, client: Client) -> dict[str, Any]:
         given = self._access.credentials
         if not given:
             return {}
         if "BEGIN NATS USER JWT" in given:
             return {"user_credentials": RawCredentials(given)}
         user, _, password = given.partition(":")
-        return {"user": user, "password": password}
+        return {"user": user, "password": lambda: self._only_if_secure(client, password)}
+
+    def _only_if_secure(self, client: Client, password: str) -> str:
+        """Return the password, unless TLS is wanted and the server does not offer it.
+
+        Raises:
+            nats.errors.Error: it does not.
+        """
+        is_secure = client._server_info.get("tls_required")  # noqa: SLF001 (there is a test)
+        if self._tls() is not None and not is_secure:
+            raise nats.errors.Error(f"nats: {NO_TLS}")
+        return password
 
     async def _problem(self, error: Exception) -> None:
         now = time.monotonic()
         if self._patient and now - self._logged_at >= LOG_PROBLEMS_EVERY_S:
             self._logged_at = now
             why = str(error) or type(error).__name__
-            log.warn("cannot reach a NATS server: {why}; trying again", why=why)
+            log.warn("NATS: {why}; trying again", why=why)
 
     async def _disconnected(self) -> None:
         self.connected_since = None
@@ -217,26 +244,42 @@ class Connection:
         url = self.client.connected_url
         return url.netloc.rpartition("@")[2] if url is not None else ""
 
-    async def persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try until it succeeds; an `attempt` whose outcome is unknown must be safe to repeat."""
+    async def persist(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:
+        """Try until it succeeds; an `attempt` whose outcome is unknown must be safe to repeat.
+
+        If it fails for a while, `check` may raise an error that ends this.
+
+        Raises:
+            ReplicaRefused: the message is larger than the servers accept.
+        """
         while True:
             try:
                 result = await attempt()
+            except nats.errors.MaxPayloadError:
+                raise ReplicaRefused(
+                    f"the NATS servers accept messages of {self.client.max_payload:,} bytes, and "
+                    "this one is larger",
+                    hint="set max_payload = 8MB in their configuration: see etc/nats.conf",
+                ) from None
             except NotFoundError:
                 self._failing_since = None
                 raise
             except APIError as error:
                 if not _passes(error):
                     raise
-                await self._wait(error)
+                await self._wait(error, check)
             except TRANSIENT as error:
-                await self._wait(error)
+                await self._wait(error, check)
             else:
                 self._failing_since = None
                 return result
 
-    async def _wait(self, error: Exception) -> None:
-        """Wait a moment; after a while, connect to another server."""
+    async def _wait(self, error: Exception, check: Callable[[], Awaitable[None]] | None) -> None:
+        """Wait a moment; after a while, `check`, and connect to another server."""
         now = time.monotonic()
         await self._problem(error)
         if self._failing_since is None:
@@ -246,6 +289,8 @@ class Connection:
             and now - self._reconnected_at >= RECONNECT_EVERY_S
         ):
             self._reconnected_at = now
+            if check is not None:
+                await check()
             with contextlib.suppress(*TRANSIENT):
                 await self.client.force_reconnect()
         await asyncio.sleep(PAUSE_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -93,6 +94,19 @@ class Servers:
                     hint="three servers are needed; to try it out with a single one: --copies 1",
                 ) from error
             raise CannotCreate(f"the NATS servers refuse: {error.description}") from error
+
+    def hears_a_node(self, within_s: float) -> bool:
+        """Return whether a node of the cluster sends a beat within that time."""
+        return self._connection.call(self._hears(within_s)).result(within_s + WAIT_S)
+
+    async def _hears(self, within_s: float) -> bool:
+        heard = asyncio.Event()
+        await self._connection.subscribe(self._names.beat, lambda _: heard.set())
+        try:
+            await asyncio.wait_for(heard.wait(), within_s)
+        except TimeoutError:
+            return False
+        return True
 
     def delete(self) -> None:
         """Delete the streams of the cluster, if there are any."""

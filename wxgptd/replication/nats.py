@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, BadRequestError, NotFoundError
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from wxgptd.errors import WxgptError
@@ -72,7 +72,6 @@ class NatsReplica:
         self._in_reactor = in_reactor
         self._connection = Connection(access, f"wxgptd {node.name}")
         self.begins_after = 0
-        self._beat_key = messages.beat_key(node.master, node.cluster)
         self.appending = NatsAppending(self._connection, self._names, node)
 
     @property
@@ -90,7 +89,7 @@ class NatsReplica:
 
         def heard(message: Msg) -> None:
             with contextlib.suppress(ValueError):
-                beat = messages.unpack_beat(message.data, self._beat_key)
+                beat = messages.unpack_beat(message.data, self.appending.key)
                 if beat.run != self._node.run:
                     self._in_reactor(lambda: listener.hear(beat))
 
@@ -121,6 +120,8 @@ class NatsReplica:
         if identity is None:
             raise ReplicaRefused(f"the stream {self._names.log} was not made by wxgptd")
         self.begins_after = identity.after
+        self.appending.cluster_id = identity.id
+        self.appending.key = messages.key_for(node.master, identity.id)
         own = Identity.of(identity.id, node.master, node.link_key, identity.after)
         for what, ours, theirs in (
             ("master key", own.master, identity.master),
@@ -148,7 +149,7 @@ class NatsReplica:
         for message in found:
             if message is None:
                 break
-            read.append(messages.unpack(message.data or b""))
+            read.append(messages.unpack(message.data or b"", self.appending.key))
         return read
 
     async def _message(
@@ -192,7 +193,7 @@ class NatsReplica:
 
     def tell(self, beat: Beat) -> None:
         """Send a beat to the other nodes, if there is a connection."""
-        self._connection.publish(self._names.beat, messages.pack_beat(beat, self._beat_key))
+        self._connection.publish(self._names.beat, messages.pack_beat(beat, self.appending.key))
 
     def want(self, data: bytes) -> None:
         """Send `data` to the `wanted` of the other nodes, if there is a connection."""
@@ -209,6 +210,9 @@ class NatsReplica:
     def _ask(
         self, work: Coroutine[object, object, T], within_s: float | None = ASK_FOR_S
     ) -> Deferred[T]:
+        if self._connection.is_closing:
+            work.close()
+            return fail(ReplicaUnavailable("the connection to the NATS servers was closed"))
         return self._fired_by(self._connection.call(_within(work, within_s)))
 
     def _fired_by(self, future: Future[T]) -> Deferred[T]:
@@ -244,6 +248,8 @@ class NatsAppending:
         self._names = names
         self._node = node
         self._run = node.run
+        self.cluster_id = ""
+        self.key = b""
 
     @property
     def max_bytes(self) -> int:
@@ -258,7 +264,12 @@ class NatsAppending:
     async def _append(self, group: Group, keys: Mapping[str, bytes], after: int) -> int:
         await asyncio.gather(*(self._put_key(*item) for item in keys.items()))
         identifier = f"{self._run}-{group.first_seq}"
-        return await self.publish(messages.pack(group), identifier, after)
+        try:
+            return await self.publish(messages.pack(group, self.key), identifier, after)
+        except Superseded:  # the node that leads makes keys of its own for these users
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.delete(keys), ASK_FOR_S)
+            raise
 
     def renew(self, first_seq: int, after: int) -> int:
         """Append a claim of the node that leads already; return its place."""
@@ -267,7 +278,9 @@ class NatsAppending:
 
     async def claim(self, claim: Claim, after: int) -> int:
         """Append a claim after the message at place `after`; return its place."""
-        return await self.publish(messages.pack(claim), f"{self._run}-claim-{after}", after)
+        return await self.publish(
+            messages.pack(claim, self.key), f"{self._run}-claim-{after}", after
+        )
 
     async def _put_key(self, reference: str, record: bytes) -> None:
         headers = {_ID: f"{self._run}-key-{reference[-16:]}"}
@@ -275,7 +288,8 @@ class NatsAppending:
         await self._connection.persist(
             lambda: streams.publish(
                 names.key(reference), record, stream=names.keys, headers=dict(headers)
-            )
+            ),
+            self._require_same_cluster,
         )
 
     async def publish(self, data: bytes, identifier: str, after: int) -> int:
@@ -294,12 +308,16 @@ class NatsAppending:
                 stored = await self._connection.persist(
                     lambda: streams.publish(
                         names.log_subject, data, stream=names.log, headers=dict(headers)
-                    )
+                    ),
+                    self._require_same_cluster,
                 )
             except BadRequestError as error:
                 if error.err_code != WRONG_LAST:
                     raise
+                await self._require_same_cluster()
                 bounds = await self._connection.bounds(names.log)
+                if bounds.last < after:
+                    raise Superseded("the cluster's log was replaced by another one") from error
                 if bounds.last > after:
                     return await self._own(identifier, after + 1)
                 # The servers sometimes say so although it is not true; and once they have dropped
@@ -308,6 +326,24 @@ class NatsAppending:
                 await asyncio.sleep(0.01)
             else:
                 return stored.seq
+
+    async def _require_same_cluster(self) -> None:
+        """Check that the streams have not been deleted or replaced, if a server can tell.
+
+        Raises:
+            Superseded: they have.
+        """
+        streams, names = self._connection.streams, self._names
+        try:
+            info = await streams.stream_info(names.log)
+            await streams.stream_info(names.keys)
+        except NotFoundError:
+            raise Superseded("the cluster's streams are gone") from None
+        except (*TRANSIENT, APIError):
+            return
+        identity = Identity.read(info.config.metadata)
+        if identity is None or identity.id != self.cluster_id:
+            raise Superseded("the cluster was created anew")
 
     async def _own(self, identifier: str, place: int) -> int:
         """Return `place` if the message there has that identifier.

@@ -103,6 +103,7 @@ def log_stream(names: Names, identity: Identity, keep_s: float, copies: int) -> 
         num_replicas=copies,
         duplicate_window=REPEATS_KNOWN_FOR_S,
         deny_purge=True,
+        deny_delete=True,
         allow_direct=True,
         metadata=identity.metadata(),
     )

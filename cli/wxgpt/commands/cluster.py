@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 
 STEPPING_DOWN_S = 15.0
 
+BEATS_WITHIN_S = 2.5
+"""A node sends a beat every two seconds."""
+
 GONE_AFTER_S = 5.0
 """A node says every two seconds that it runs."""
+
+
+class NodesRun(WxgptError):
+    """nodes of the cluster are running"""
 
 
 class CannotStepDown(WxgptError):
@@ -47,7 +54,8 @@ def command() -> None:
 @click.option(
     "--replace", is_flag=True, help="Begin again: delete what the servers have of this cluster."
 )
-def init(copies: int, replace: bool) -> None:
+@click.option("-y", "--yes", is_flag=True, help="With --replace: do not ask.")
+def init(copies: int, replace: bool, yes: bool) -> None:
     """Create the cluster that [cluster] describes. Its log continues the one on this machine.
 
     Run this once, on the first node. Then restart the daemon here, and set up the other nodes with
@@ -67,7 +75,18 @@ def init(copies: int, replace: bool) -> None:
     master, link_key = _keys(config)
     after = position_of(state_dir).seq
     with creating.reached(access(cluster), cluster.name) as servers:
+        if servers.hears_a_node(BEATS_WITHIN_S):
+            raise NodesRun(
+                f"nodes of the cluster {cluster.name} are running",
+                hint="`wxgpt cluster status` lists them; stop all of them first",
+            )
         if replace:
+            if not yes:
+                click.confirm(
+                    f"Continue from event {after} of the log here? Events that only other nodes "
+                    "have are lost",
+                    abort=True,
+                )
             servers.delete()
         servers.create(master, link_key, after, cluster.keep, copies)
     click.echo(
@@ -123,6 +142,10 @@ def status(output: str) -> None:
     click.echo(
         f"cluster {summary['cluster']}: {leader} leads" if leader else "no node leads at the moment"
     )
+    if summary["is_stalled"]:
+        click.echo(
+            "the NATS servers store nothing: no quorum of them runs. No message is answered."
+        )
     newest = max(node["seq"] for node in summary["nodes"])
     for number, node in enumerate(summary["nodes"]):
         role = "leads" if node["leads"] else f"{newest - node['seq']:,} events to catch up on"
@@ -149,12 +172,14 @@ def step_down() -> None:
     if code == 409 and result["others"] is None:
         leader = result["leader"]
         raise CannotStepDown(
-            f"this node does not lead: {leader} does" if leader else "no node leads at the moment"
+            f"this node does not lead: {leader} does" if leader else "no node leads at the moment",
+            hint=f"run the command on {leader}" if leader else "see `wxgpt doctor`",
         )
     if code == 409:
         raise CannotStepDown(
-            "no other node can take over: none was heard in the last seconds",
-            hint="`wxgpt cluster status` lists those that were heard lately",
+            "no other node can take over at the moment: none was heard lately that has every "
+            "event, or the NATS servers store nothing",
+            hint="see `wxgpt cluster status`, and `wxgpt doctor`",
         )
     control.require_ready(code)
     click.echo(f"handed over; ready to lead: {', '.join(result['others'])}")

@@ -43,7 +43,9 @@ def servers(configured: Cluster) -> Iterator[Finding]:
             with creating.reached(one, configured.name) as reached:
                 facts = reached.server()
         except WxgptError as error:
-            yield failed(CHECK, f"{server}: {error}", "nats-unreachable")
+            refused = "refuse" in str(error)
+            fix = "nats-credentials" if refused else "nats-unreachable"
+            yield failed(CHECK, f"{server}: {error}", fix)
             continue
         if facts.max_payload < LEAST_PAYLOAD_BYTES:
             what = f"{server}: max_payload is {facts.max_payload:,} bytes"
@@ -70,9 +72,13 @@ def nodes() -> Iterator[Finding]:
     if status != 200:
         yield failed(CHECK, "the daemon runs without [cluster]", "restart-required")
         return
+    if summary["is_stalled"]:
+        yield failed(CHECK, "the NATS servers store nothing", "cluster-no-quorum")
     if not summary["leader"]:
         yield failed(CHECK, "no node leads", "cluster-no-leader")
     own, *others = summary["nodes"]
+    if own["name"] in [node["name"] for node in others]:
+        yield failed(CHECK, f"two nodes are called {own['name']}", "cluster-name")
     if not others:
         yield failed(CHECK, "no other node runs, so none can take over", "cluster-alone")
     newest = max(node["seq"] for node in summary["nodes"])

@@ -63,6 +63,18 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "on the node whose log goes on: wxgpt cluster init",
         "在日志要继续用的那台机器上：wxgpt cluster init",
     ),
+    "nats-credentials": (
+        "correct `credentials` in [cluster]",
+        "改正 [cluster] 里的 credentials",
+    ),
+    "cluster-no-quorum": (
+        "start the NATS servers: at least two of the three must run and reach each other",
+        "启动 NATS 服务器：三台里至少要有两台在跑，并且互相连得到",
+    ),
+    "cluster-name": (
+        "give each node a name of its own: [cluster] node",
+        "给每台机器起不同的名字：[cluster] node",
+    ),
     "cluster-no-leader": (
         "see the daemons' logs: is a quorum of the NATS servers running?",
         "看各台守护进程的日志：NATS 服务器有没有超过半数在跑？",

@@ -7,12 +7,13 @@ from twisted.logger import Logger
 
 from wxgptd.domain.model.state import Inconsistent
 from wxgptd.ports.appending import Group, ReplicaRefused, ReplicaUnavailable
-from wxgptd.ports.replica import Bounds, Claim, Message, Replica
+from wxgptd.ports.replica import Bounds, Claim, Foreign, Message, Replica
 from wxgptd.ports.store import FollowingStore
 from wxgptd.service.state.journal import Journal
 
 log = Logger()
 
+NO_EVENT = 1 << 62
 AT_ONCE = 64
 """At most this many messages are fetched at once."""
 
@@ -53,7 +54,7 @@ class Following:
         after, low, high = self.seq, bounds.first, bounds.last + 1
         while low < high:  # find the first message after event `after`
             middle = (low + high) // 2
-            if (await self._message(middle)).first_seq > after:
+            if await self._first_seq(middle, bounds.last) > after:
                 high = middle
             else:
                 low = middle + 1
@@ -75,8 +76,8 @@ class Following:
                 "--replace",
             )
         if place <= bounds.last:
-            due = (await self._message(place)).first_seq
-            if due > after + 1:
+            due = await self._first_seq(place, bounds.last)
+            if after + 1 < due < NO_EVENT:
                 raise ReplicaRefused(
                     f"the log here ends at event {after}, but the cluster keeps only the events "
                     f"from {due} on",
@@ -84,6 +85,8 @@ class Following:
                 )
         for earlier in range(place - 1, bounds.first - 1, -1):
             message = await self._message(earlier)
+            if isinstance(message, Foreign):
+                continue
             if isinstance(message, Claim):
                 if earlier > self.claim:
                     self.claim, self.claimed_by = earlier, message.run
@@ -98,6 +101,14 @@ class Following:
                 )
             self.erased = message.erased
             return
+
+    async def _first_seq(self, place: int, last: int) -> int:
+        """Return the event that the message at `place`, or the next one of a node, begins with."""
+        for each in range(place, last + 1):
+            message = await self._message(each)
+            if not isinstance(message, Foreign):
+                return message.first_seq
+        return NO_EVENT
 
     async def _message(self, place: int) -> Message:
         (message,) = await self._replica.read(place, 1) or (None,)
@@ -153,6 +164,12 @@ class Following:
                 self.claim, self.claimed_by = self.place + 1, run
             case Group():
                 await self._take(message)
+            case Foreign():
+                log.error(
+                    "message {place} of the cluster's log was not written by a node: who else can "
+                    "write to the NATS servers?",
+                    place=self.place + 1,
+                )
 
     async def _take(self, group: Group) -> None:
         if group.first_seq != self.seq + 1:

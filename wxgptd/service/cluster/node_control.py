@@ -40,6 +40,7 @@ class NodeControl:
         return ClusterSummary(
             cluster=standing.cluster,
             role=standing.role,
+            is_stalled=standing.is_stalled,
             leader=leader,
             lag=standing.lag,
             takeovers=standing.takeovers,

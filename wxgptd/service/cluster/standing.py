@@ -91,6 +91,11 @@ class Standing:
         return leader.beat if leader is not None and is_fresh and not self.leads else None
 
     @property
+    def is_stalled(self) -> bool:
+        """Whether the servers store nothing at the moment."""
+        return self._store.stalled_s() > 1.0
+
+    @property
     def lag(self) -> int:
         """How many events this node lacks, as far as it knows."""
         leader = self.leader
@@ -130,7 +135,9 @@ class Standing:
             WxgptError: this node cannot take part.
         """
         live = self._live
+        self._host.isolate(isolated=True)  # until a server has been reached
         await self._replica.start(Listener(self._hear, self._changed, live.wanted, live.live))
+        self._host.isolate(isolated=False)
         await self._persist(self._following.locate)
         await self._persist(self._following.catch_up)
         self.role = Role.FOLLOWING
@@ -186,6 +193,8 @@ class Standing:
     def _follow(self, url: str) -> None:
         if url != self._url:
             self._url = url
+            whom = self._leader.beat.node if url and self._leader is not None else "no node"
+            log.info("following {whom}", whom=whom)
             self._host.follow(url)
 
     def _catch_up(self) -> None:
@@ -329,8 +338,8 @@ class Standing:
         cannot be stored, the daemon stops.
         """
         others = self.nodes.able(self.beat())
-        if not self.leads or not others:
-            return others
+        if not self.leads or not others or not await self._can_commit():
+            return others if not self.leads else ()
         self.role = Role.HANDING_OVER
         self._live.leads = False
         try:
@@ -346,6 +355,16 @@ class Standing:
         self._tell(self._quiet_since)
         self._clock.callLater(self._node.dead_after_s, self._follow_on)
         return others
+
+    async def _can_commit(self) -> bool:
+        """Return whether a quorum of the servers stores what this node appends."""
+        place, began = self._store.place(), self._clock.seconds()
+        self._store.renew()
+        while self._store.place() == place:
+            if self._clock.seconds() - began > COMMITS_WITHIN_S or not self.leads:
+                return False
+            await deferLater(self._clock, 0.01)
+        return True
 
     def _follow_on(self) -> None:
         self.role = Role.FOLLOWING if self.role is Role.HANDED_OVER else self.role

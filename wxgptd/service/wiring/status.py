@@ -28,6 +28,7 @@ def read(rooms: Rooms, standing: Standing | None) -> DaemonStatus:
     figures = rooms.base.environment.store.figures()
     return replace(
         status,
+        disk_full=status.disk_full and not standing.is_stalled,
         cluster_leading=standing.leads,
         cluster_events_behind=standing.lag,
         cluster_silent_s=standing.silent_s(),
