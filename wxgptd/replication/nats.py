@@ -343,7 +343,7 @@ class NatsAppending:
             return
         identity = Identity.read(info.config.metadata)
         if identity is None or identity.id != self.cluster_id:
-            raise Superseded("the cluster was created anew")
+            raise Superseded("the cluster was created again")
 
     async def _own(self, identifier: str, place: int) -> int:
         """Return `place` if the message there has that identifier.
