@@ -37,6 +37,10 @@ class Answer:
         self.sent.put(None)
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 1_024  # or a burst of calls would wait for the kernel to try again
+
+
 class ScriptedModel:
     """An OpenAI-compatible server on a free port of 127.0.0.1, in threads of its own."""
 
@@ -94,7 +98,7 @@ class ScriptedModel:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
