@@ -77,12 +77,9 @@ class Drill:
         self.stage = ClusterStage(directory, extra=extra, model=EchoModel())
         self._rate = rate
         self._seconds = seconds
-        self._kept_down: set[Stage] = set()
         self._frozen: set[Stage] = set()
         self._outcomes: list[Outcome] = []
-        self._led = [time.monotonic()]
         self._gap_s = 0.0
-        self._number = 0
 
     # What is done to it.
 

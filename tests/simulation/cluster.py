@@ -15,7 +15,7 @@ import gc
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -37,7 +37,7 @@ from tests.simulation.network import ARRIVES, Message, Network, _Read
 from tests.simulation.node import WALL, Append, Erasure, Node, seeded
 from tests.simulation.people import Operator, Person
 from tests.simulation.shared_log import SharedLog, SimulatedReplica
-from tests.simulation.story import NAMES, SHM, Outcome, _configurations, _Problems
+from tests.simulation.story import NAMES, SHM, Outcome, _configurations, _Problems, execute
 from tests.support.story import URL
 from wxgptd import config as cfg
 from wxgptd.domain.model import events as e
@@ -233,7 +233,6 @@ class Cluster:
         self.on_process_end: Callable[[], None] = lambda: None
         self.on_applied: Callable[[e.Event], None] = lambda _: None
         self.on_start: Callable[[], None] = lambda: None
-        self.fenced: list[str] = []
         self._led = ""
 
     def __getattr__(self, name: str) -> Any:
@@ -530,9 +529,9 @@ class ClusterRun:
                 raise Violation("progress", "time stands still")
 
     def _one_leader_acts(self) -> None:
-        """Check that a node which others have superseded has nothing acknowledged any longer."""
-        if self.cluster.fenced:
-            raise Violation("one leader", self.cluster.fenced[0])
+        """Check that only the node which claimed the lead last has appended events."""
+        if self._shared.trespasses:
+            raise Violation("one leader", self._shared.trespasses[0])
 
     # Faults.
 
@@ -617,7 +616,7 @@ def run(plan: Plan, *, excuses: bool = True) -> Outcome:
         ]
         with ExitStack() as stack:
             stack.enter_context(seeded(plan.seed, lambda: WALL + clock.seconds(), disks[0]))
-            outcome = _execute(ClusterRun(plan, disks, clock, excuses=excuses), base)
+            outcome = execute(ClusterRun(plan, disks, clock, excuses=excuses), base)
             gc.collect()
     finally:
         globalLogPublisher.removeObserver(problems)
@@ -625,29 +624,6 @@ def run(plan: Plan, *, excuses: bool = True) -> Outcome:
     if not outcome.violation and problems.found:
         return Outcome(outcome.trace, problems.found[0], "no errors")
     return outcome
-
-
-def _execute(run: ClusterRun, root: Path) -> Outcome:
-    try:
-        run.go()
-    except Violation as violation:
-        return Outcome(run.trace, str(violation), violation.invariant)
-    except Exception as error:  # noqa: BLE001 (whatever fails is found by this seed)
-        text = f"{type(error).__name__}: {error}".replace(str(root), "STATE_DIR")
-        import traceback
-
-        return Outcome([*run.trace, traceback.format_exc()], text, type(error).__name__)
-    finally:
-        run.close()
-    return Outcome(run.trace, "", "")
-
-
-def smaller(plan: Plan) -> Iterator[Plan]:
-    """Yield plans with fewer faults."""
-    for left_out in range(len(plan.faults)):
-        yield plan._replace(faults=plan.faults[:left_out] + plan.faults[left_out + 1 :])
-    if plan.users > 1:
-        yield plan._replace(users=plan.users - 1)
 
 
 def main() -> int:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from tests.simulation.mutants import Mutants, Patch, recover_twice
 from tests.simulation.shared_log import SharedLog
 from wxgptd.eventlog.writer import Writer
-from wxgptd.service.answers.recovery import Recovery
 from wxgptd.service.cluster.following import Following
 from wxgptd.service.cluster.standing import Standing
-
-Patch = tuple[Any, str, Any]
 
 
 def _acknowledge_before_the_quorum() -> Iterator[Patch]:
@@ -68,17 +65,6 @@ def _begin_before_fetching() -> Iterator[Patch]:
     yield Standing, "_take_over", take_over
 
 
-def _recover_twice() -> Iterator[Patch]:
-    """At a takeover, ask each unanswered question twice."""
-    original = Recovery._recover
-
-    def recover(self: Recovery, *args: Any) -> None:
-        original(self, *args)
-        original(self, *args)
-
-    yield Recovery, "_recover", recover
-
-
 def _keep_the_keys_on_the_servers() -> Iterator[Patch]:
     """Erase a user's key on the nodes only."""
     from tests.simulation.shared_log import SimulatedReplica
@@ -99,25 +85,11 @@ LOST = {
     "nothing is lost", "equal logs", "fold", "no damage", "LogDamaged", "Inconsistent", "one leader",
 }  # fmt: skip
 
-MUTANTS: dict[str, tuple[Callable[[], Iterator[Patch]], set[str]]] = {
+MUTANTS: Mutants = {
     "acknowledge before the quorum": (_acknowledge_before_the_quorum, LOST),
     "no fence": (_no_fence, LOST),
     "begin before fetching": (_begin_before_fetching, LOST),
-    "recover twice": (_recover_twice, {"model calls"}),
+    "recover twice": (recover_twice, {"model calls"}),
     "keep the keys on the servers": (_keep_the_keys_on_the_servers, {"erasure"}),
     "never apply": (_never_apply, LOST | {"every question ends", "every message is answered"}),
 }
-
-
-@contextlib.contextmanager
-def applied(name: str) -> Iterator[None]:
-    """Apply a mutant."""
-    originals: list[Patch] = []
-    try:
-        for owner, attribute, mutated in MUTANTS[name][0]():
-            originals.append((owner, attribute, getattr(owner, attribute)))
-            setattr(owner, attribute, mutated)
-        yield
-    finally:
-        for owner, attribute, original in originals:
-            setattr(owner, attribute, original)

@@ -98,7 +98,7 @@ def _forget_the_settled_window() -> Iterator[Patch]:
     yield Journal, "record", record
 
 
-def _recover_twice() -> Iterator[Patch]:
+def recover_twice() -> Iterator[Patch]:
     """At a restart, ask each unanswered question twice."""
     original = Recovery._recover
 
@@ -220,14 +220,16 @@ def _remember_the_erased() -> Iterator[Patch]:
 LOST = {"nothing is lost", "fold", "no damage", "LogDamaged", "Inconsistent"}
 """What is violated by a log that lacks something, or has it twice."""
 
-MUTANTS: dict[str, tuple[Callable[[], Iterator[Patch]], set[str]]] = {
+Mutants = dict[str, tuple[Callable[[], Iterator[Patch]], set[str]]]
+
+MUTANTS: Mutants = {
     "acknowledge early": (_acknowledge_early, LOST),
     "no sync": (_no_sync, LOST),
     "no sync of directories": (_no_sync_of_directories, LOST),
     "act before durable": (_act_before_durable, {"durable before act"}),
     "evolve after act": (_evolve_after_act, LOST),
     "forget the settled window": (_forget_the_settled_window, LOST),
-    "recover twice": (_recover_twice, {"model calls"}),
+    "recover twice": (recover_twice, {"model calls"}),
     "never recover": (_never_recover, {"every question ends", "every message is answered"}),
     "count attempts by number only": (
         _count_attempts_by_number_only, {"every message is answered"},
@@ -249,11 +251,11 @@ MUTANTS: dict[str, tuple[Callable[[], Iterator[Patch]], set[str]]] = {
 
 
 @contextlib.contextmanager
-def applied(name: str) -> Iterator[None]:
-    """Apply a mutant; an empty name applies none."""
+def applied(name: str, mutants: Mutants = MUTANTS) -> Iterator[None]:
+    """Apply one of the `mutants`; an empty name applies none."""
     originals: list[Patch] = []
     try:
-        for owner, attribute, mutated in MUTANTS[name][0]() if name else ():
+        for owner, attribute, mutated in mutants[name][0]() if name else ():
             originals.append((owner, attribute, getattr(owner, attribute)))
             setattr(owner, attribute, mutated)
         yield

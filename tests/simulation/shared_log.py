@@ -38,6 +38,8 @@ class SharedLog:
     replicas: list[SimulatedReplica] = field(default_factory=list)
     leader: str = ""
     """The run of the node that claimed the lead last."""
+    trespasses: list[str] = field(default_factory=list)
+    """Appends by a node that is not the one which claimed the lead last."""
     p_lost: float = 0.0
     """The probability that a beat is lost."""
     max_delay_s: float = 0.005
@@ -53,9 +55,11 @@ class SharedLog:
         if len(self.stored) != after:
             raise Superseded("another node has taken the lead")
         self.stored.append(data)
-        message = messages.unpack(data, KEY)
+        message, run = messages.unpack(data, KEY), identifier.partition("-")[0]
         if isinstance(message, Claim):
             self.leader = message.run
+        elif run != self.leader:
+            self.trespasses.append(f"{run} has appended, though {self.leader} leads")
         self.places[identifier] = len(self.stored)
         return len(self.stored)
 

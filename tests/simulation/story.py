@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogPublisher
@@ -252,6 +252,16 @@ class _Problems:
             self.found.append(eventAsText(event, includeTimestamp=False))
 
 
+class Execution(Protocol):
+    """A run that can be carried out once."""
+
+    trace: list[str]
+
+    def go(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 def run(plan: Plan) -> Outcome:
     """Execute a plan. Whatever is raised on the way is a violation, too."""
     problems, clock = _Problems(), Clock()
@@ -261,7 +271,7 @@ def run(plan: Plan) -> Outcome:
         with _directory() as root:
             disk = DiskState(root, Random(f"disk {plan.seed}"))
             with seeded(plan.seed, lambda: WALL + clock.seconds(), disk):
-                outcome = _execute(Run(plan, disk, clock), root)
+                outcome = execute(Run(plan, disk, clock), root)
                 gc.collect()  # a failure that nothing handles is logged when it is collected
     finally:
         globalLogPublisher.removeObserver(problems)
@@ -270,7 +280,8 @@ def run(plan: Plan) -> Outcome:
     return outcome
 
 
-def _execute(run: Run, root: Path) -> Outcome:
+def execute(run: Execution, root: Path) -> Outcome:
+    """Carry out a run that has been set up; `root` is left out of what it says."""
     try:
         run.go()
     except Violation as violation:

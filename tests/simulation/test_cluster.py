@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.cluster import Fault, Plan, draw, run
-from tests.simulation.cluster_mutants import MUTANTS, applied
+from tests.simulation.cluster_mutants import MUTANTS
+from tests.simulation.mutants import applied
 
 SEEDS = range(24)
 """What the gate runs; `python -m tests.simulation.cluster --seeds 1000` runs more."""
@@ -23,7 +24,7 @@ def test_no_invariant_is_violated(first):
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_caught(name):
     _, invariants = MUTANTS[name]
-    with applied(name):
+    with applied(name, MUTANTS):
         outcomes = (run(draw(seed)) for seed in SEEDS)
         caught = next(outcome for outcome in outcomes if outcome.invariant in invariants)
         assert caught.violation

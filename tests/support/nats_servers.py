@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -121,7 +120,3 @@ class NatsServers:
             if process is not None:
                 process.send_signal(signal.SIGCONT)
                 self.kill(number)
-
-    def wipe(self, number: int) -> None:
-        """Delete what a server has stored."""
-        shutil.rmtree(self.store(number))
