@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,6 +34,8 @@ PATIENCE_S = 5.0
 ATTEMPTS = 3
 RESTART_AFTER_S = 1.0
 MODEL_TAKES_S = 2.0
+COMMAND_EVERY_S = 0.1
+COMMAND_AGAIN_S = 1.0
 
 
 class EchoModel(ScriptedModel):
@@ -55,11 +59,16 @@ class Outcome(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The result of a drill; `takeover_s` is how long no node led, 0 if one always did."""
+    """The result of a drill; `takeover_s` is how long no node led, 0 if one always did.
+
+    `commands_s` is how long commands waited, which were sent all the time: each for a commit. What
+    a node does not answer is sent again, so the longest wait is the gap in the commits.
+    """
 
     outcomes: Sequence[Outcome]
     model_calls: Counter[str]
     takeover_s: float
+    commands_s: Sequence[float]
     faults: Sequence[str]
 
     def count(self, kind: str) -> int:
@@ -80,6 +89,7 @@ class Drill:
         self._frozen: set[Stage] = set()
         self._outcomes: list[Outcome] = []
         self._gap_s = 0.0
+        self._commands_s: list[float] = []
 
     # What is done to it.
 
@@ -100,10 +110,17 @@ class Drill:
 
     async def kill_servers_leader(self) -> None:
         """Kill the NATS server that leads the log, and start it again ten seconds later."""
-        number = await asyncio.to_thread(self.stage.nats_leader)
+        while (number := await asyncio.to_thread(self._nats_leader)) is None:
+            await asyncio.sleep(0.5)
         self.stage.nats.kill(number)
         await asyncio.sleep(10)
         self.stage.nats.start(number)
+
+    def _nats_leader(self) -> int | None:
+        """Return the number of the NATS server that leads the log, or None if none does now."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return self.stage.nats_leader()
+        return None
 
     async def kill_both(self) -> None:
         """Kill the daemon and the NATS server that lead."""
@@ -154,7 +171,8 @@ class Drill:
         await asyncio.to_thread(stage.start)
         users = int(self._rate * 20) + 10
         await asyncio.gather(*(self._exchange(f"user{n}", "/chatgpt", n) for n in range(users)))
-        supervising = [asyncio.create_task(work()) for work in (self._supervise, self._watch)]
+        works = (self._supervise, self._watch, self._command)
+        supervising = [asyncio.create_task(work()) for work in works]
         try:
             doing = [asyncio.create_task(_later(*step)) for step in steps]
             asking = [
@@ -168,7 +186,7 @@ class Drill:
                 task.cancel()
         calls = Counter(stage.model.asked)
         faults = list(await asyncio.to_thread(self._faults))
-        return Report(self._outcomes, calls, self._gap_s, faults)
+        return Report(self._outcomes, calls, self._gap_s, sorted(self._commands_s), faults)
 
     async def _supervise(self) -> None:
         """Start a daemon again that has ended."""
@@ -194,6 +212,19 @@ class Drill:
             else:
                 self._gap_s = max(self._gap_s, now - led_at)
             await asyncio.sleep(0.02)
+
+    async def _command(self) -> None:
+        """Send commands, one after the other, and measure how long each waits for its commit."""
+        numbers = itertools.count(20_000)
+        while True:
+            began, reply = time.monotonic(), ""
+            while not reply:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(COMMAND_AGAIN_S):
+                        reply = await self._exchange("commander", "/chatgpt", next(numbers))
+                await asyncio.sleep(0 if reply else 0.05)
+            self._commands_s.append(time.monotonic() - began)
+            await asyncio.sleep(COMMAND_EVERY_S)
 
     async def _is_ready(self, node: Stage) -> bool:
         if node in self._frozen:
@@ -357,12 +388,14 @@ def row(label: str, report: Report) -> str:
     cells = [f"{label:<28}", f"{len(outcomes):>5}", f"{report.count('answer'):>8}"]
     cells += [f"{report.count(kind):>5}" for kind in ("link", "busy", "lost", "foreign")]
     cells += [f"{calls:>6}", f"{again:>6}", f"{report.takeover_s:>8.2f}", f"{p99:>6.1f}"]
+    commands = report.commands_s
+    cells += [f"{commands[int(len(commands) * 0.99)] * 1000:>11.0f}", f"{commands[-1]:>9.2f}"]
     return " | ".join([*cells, f"{len(report.faults):>6}"])
 
 
 HEAD = " | ".join(
     [f"{'drill':<28}", "asked", "answered", " link", " busy", " lost", "foreign", " calls",
-     "again", "gap s", "p99 s", "faults"]
+     "again", "gap s", "p99 s", "command p99", "longest s", "faults"]
 )  # fmt: skip
 
 

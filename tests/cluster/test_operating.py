@@ -121,3 +121,29 @@ def test_nats_accepts_the_shipped_configuration(tmp_path):
     config.write_text(text)
     done = subprocess.run([SERVER, "-t", "-c", config], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_standby_of_an_older_version(tmp_path):
+    cluster = ClusterStage(tmp_path)
+    try:
+        a, b = cluster.nodes
+        b.program = "tests.support.older_wxgptd"
+        cluster.start()
+        assert b.say("/chatgpt", "alice"), "it passes messages on and follows, as any standby"
+        cluster.until(lambda: cluster.events(a) == cluster.events(b))
+        refused = a.wxgpt("cluster", "step-down")
+        assert refused.returncode == 1, "it could not read all that is written"
+        assert "no other node can take over" in refused.stderr
+
+        assert a.wxgpt("forget", "alice", "--yes").returncode == 0  # a kind that it does not know
+        assert b.daemon.wait(30) != 0
+        assert "install that version or a later one" in b.said()
+
+        b.program = "wxgptd"
+        b.start_daemon(ready=False)
+        cluster.until(lambda: cluster.summary(b)["role"] == "following")
+        cluster.until(lambda: a.wxgpt("cluster", "step-down").returncode == 0)
+        cluster.await_leader(b)
+        cluster.until(lambda: cluster.events(a) == cluster.events(b))
+    finally:
+        cluster.end()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.machines import Machines
 from tests.support.nats_servers import NatsServers
 from tests.support.partition import Way
 from tests.support.processes import Stage
@@ -29,9 +30,23 @@ with creating.reached(Access(sys.argv[1:]), "main") as servers:
 """
 """Prints the facts about the streams; in a process of its own, whose sockets are of no concern."""
 
+HAND_OVER = """
+import asyncio, sys, nats
+async def main():
+    client = await nats.connect(sys.argv[1:])
+    await client.request("$JS.API.STREAM.LEADER.STEPDOWN.wxgptd-main-log", timeout=5)
+    await client.close()
+asyncio.run(main())
+"""
+"""Lets the log's stream be led by another server."""
+
 
 class ClusterStage:
-    """Some nodes named a, b and so on, one model and three NATS servers."""
+    """Some nodes named a, b and so on, one model and three NATS servers.
+
+    With `machines`, node a and one NATS server run on the first of them, and so on. Without, each
+    node reaches the servers by a way of its own, which a test can cut.
+    """
 
     def __init__(
         self,
@@ -41,15 +56,16 @@ class ClusterStage:
         servers: int = 3,
         extra: str = "",
         model: ScriptedModel | None = None,
+        machines: Machines | None = None,
     ) -> None:
         self.directory = directory
-        self.model = model or ScriptedModel()
-        self.nats = NatsServers(directory / "nats", servers)
-        self.ways = [Way(self.nats.ports) for _ in range(nodes)]
-        self.nodes = [Stage(self._directory(number)) for number in range(nodes)]
+        self.model = model or ScriptedModel(machines.gateway if machines else "127.0.0.1")
+        self.nats = NatsServers(directory / "nats", servers, machines)
+        self.ways = [] if machines else [Way(self.nats.ports) for _ in range(nodes)]
+        self.nodes = [self._node(number, machines) for number in range(nodes)]
         self._extra = extra
         first = self.nodes[0]
-        self.public_url = f"http://127.0.0.1:{first.port}"
+        self.public_url = first.url
         first.configure(self.model.base_url)
         first.start_daemon()
         first.stop()
@@ -57,7 +73,7 @@ class ClusterStage:
             node.configure(self.model.base_url, extra=self._table(number) + extra)
             node.configure_server(f'public_url = "{self.public_url}"')
             text = node.config.read_text("utf-8")
-            own = f'public_url = "http://127.0.0.1:{node.port}"\n'
+            own = f'public_url = "{node.url}"\n'
             node.config.write_text(text.replace(own, "", 1), encoding="utf-8")
         copies = str(3 if servers >= 3 else 1)
         deadline = time.monotonic() + PATIENCE_S  # the servers elect a leader first
@@ -67,16 +83,19 @@ class ClusterStage:
         for node in self.nodes[1:]:
             shutil.copytree(first.state, node.state)
 
-    def _directory(self, number: int) -> Path:
+    def _node(self, number: int, machines: Machines | None) -> Stage:
         directory = self.directory / "abcde"[number]
         directory.mkdir(parents=True)
-        return directory
+        if machines is None:
+            return Stage(directory)
+        return Stage(directory, machines.host(number), machines.prefix(number))
 
     def _table(self, number: int) -> str:
-        servers = ", ".join(f'"{url}"' for url in self.ways[number].urls)
+        urls = self.ways[number].urls if self.ways else self.nats.urls
+        servers = ", ".join(f'"{url}"' for url in urls)
         return (
             f'\n[cluster]\nname = "main"\nnode = "{"abcde"[number]}"\nservers = [{servers}]\n'
-            f'url = "http://127.0.0.1:{self.nodes[number].port}"\n'
+            f'url = "{self.nodes[number].url}"\n'
         )
 
     def start(self) -> None:
@@ -115,6 +134,17 @@ class ClusterStage:
     def nats_leader(self) -> int:
         """Return the number of the NATS server that leads the log's stream."""
         return int(self._streams()[0]["servers"][0].removeprefix("n"))
+
+    def let_lead(self, number: int) -> None:
+        """Let a certain NATS server lead the log's stream."""
+
+        def leads() -> bool:
+            if self.nats_leader() == number:
+                return True
+            subprocess.run([sys.executable, "-c", HAND_OVER, *self.nats.urls], check=True)
+            return False
+
+        self.until(leads)
 
     def servers_are_current(self) -> bool:
         """Return whether all NATS servers have everything."""

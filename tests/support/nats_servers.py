@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support.machines import Machines
+
 SERVER = Path(sys.executable).with_name("nats-server")
 
 STARTING_TAKES_S = 20.0
@@ -29,10 +31,15 @@ def free_ports(count: int) -> list[int]:
 
 
 class NatsServers:
-    """Some NATS servers in a cluster, each with a directory of its own below `directory`."""
+    """Some NATS servers in a cluster, each with a directory of its own below `directory`.
 
-    def __init__(self, directory: Path, count: int = 3) -> None:
+    With `machines`, each runs on one of them.
+    """
+
+    def __init__(self, directory: Path, count: int = 3, machines: Machines | None = None) -> None:
         self._directory = directory
+        self._machines = machines
+        self._hosts = [machines.host(n) if machines else "127.0.0.1" for n in range(count)]
         ports = free_ports(2 * count)
         self.ports, self._routes = ports[:count], ports[count:]
         self._extra = ""
@@ -45,7 +52,7 @@ class NatsServers:
     @property
     def urls(self) -> Sequence[str]:
         """Where clients connect."""
-        return [f"nats://127.0.0.1:{port}" for port in self.ports]
+        return [f"nats://{h}:{port}" for h, port in zip(self._hosts, self.ports, strict=True)]
 
     def store(self, number: int) -> Path:
         """Return the directory where a server keeps its streams."""
@@ -55,23 +62,27 @@ class NatsServers:
         """Start a server."""
         directory = self.store(number)
         directory.mkdir(parents=True, exist_ok=True)
-        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in self._routes)
+        routes = ", ".join(
+            f'"nats://{h}:{p}"' for h, p in zip(self._hosts, self._routes, strict=True)
+        )
+        host = self._hosts[number]
         config = self._directory / f"nats{number}.conf"
         cluster = (
-            f'cluster {{ name: test, listen: "127.0.0.1:{self._routes[number]}", '
+            f'cluster {{ name: test, listen: "{host}:{self._routes[number]}", '
             f"routes: [{routes}] }}\n"
             if len(self.ports) > 1
             else ""
         )
         config.write_text(
-            f'server_name: n{number}\nlisten: "127.0.0.1:{self.ports[number]}"\n'
+            f'server_name: n{number}\nlisten: "{host}:{self.ports[number]}"\n'
             f'jetstream {{ store_dir: "{directory}", sync_interval: always }}\n'
             f"max_payload: 8MB\n{cluster}{self._extra}"
         )
+        prefix = self._machines.prefix(number) if self._machines else ()
         environ = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
         log = (self._directory / f"nats{number}.log").open("ab")
         self._processes[number] = subprocess.Popen(
-            [str(SERVER), "-c", str(config)], stdout=log, stderr=log, env=environ
+            [*prefix, str(SERVER), "-c", str(config)], stdout=log, stderr=log, env=environ
         )
         log.close()
 
@@ -80,7 +91,7 @@ class NatsServers:
         deadline = time.monotonic() + STARTING_TAKES_S
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.ports[number]), 1.0).close()
+                socket.create_connection((self._hosts[number], self.ports[number]), 1.0).close()
                 return
             except OSError:
                 assert time.monotonic() < deadline, "the NATS server does not start"

@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ API_KEY = "sk-canary-key"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 CONFIG = """
 [server]
-listen = "tcp:{port}:interface=127.0.0.1"
-public_url = "http://127.0.0.1:{port}"
+listen = "tcp:{port}:interface={host}"
+public_url = "http://{host}:{port}"
 state_dir = "{state}"
 [account.main]
 token = "{token}"
@@ -39,10 +40,18 @@ model = "demo"
 
 
 class Stage:
-    """A directory with a configuration, and the processes that use it."""
+    """A directory with a configuration, and the processes that use it.
 
-    def __init__(self, directory: Path) -> None:
+    The daemon listens at `host`. `prefix` is put before its command, `program` is its module.
+    """
+
+    def __init__(
+        self, directory: Path, host: str = "127.0.0.1", prefix: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
+        self.host = host
+        self.program = "wxgptd"
+        self._prefix = prefix
         self.state = directory / "state"
         self.port = free_port()
         self.config = directory / "wxgptd.toml"
@@ -53,12 +62,22 @@ class Stage:
 
     def configure(self, model: str, extra: str = "", account: str = "") -> None:
         text = CONFIG.format(
-            port=self.port, state=self.state, token=TOKEN, model=model, key=API_KEY
+            host=self.host,
+            port=self.port,
+            state=self.state,
+            token=TOKEN,
+            model=model,
+            key=API_KEY,
         )
         self.config.write_text(
             text.replace("[assistant", f"{account}\n[assistant") + extra, encoding="utf-8"
         )
         self.config.chmod(0o600)
+
+    @property
+    def url(self) -> str:
+        """Where the daemon listens."""
+        return f"http://{self.host}:{self.port}"
 
     def start_model(self, **config: str) -> None:
         self._model = subprocess.Popen(
@@ -99,7 +118,7 @@ class Stage:
             environ = {k: v for k, v in environ.items() if not k.startswith("COVERAGE")}
         with self.log.open("ab") as log:
             self.daemon = subprocess.Popen(
-                [sys.executable, "-m", "wxgptd", "--config", str(self.config)],
+                [*self._prefix, sys.executable, "-m", self.program, "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 stdout=log,
@@ -120,7 +139,7 @@ class Stage:
         raise AssertionError(f"not ready: {self.said()}")
 
     def get(self, path: str) -> tuple[int, str]:
-        url = path if path.startswith("http") else f"http://127.0.0.1:{self.port}{path}"
+        url = path if path.startswith("http") else f"{self.url}{path}"
         try:
             with urllib.request.urlopen(url, timeout=10) as response:
                 return response.status, response.read().decode()
@@ -185,7 +204,7 @@ class Stage:
         return ""
 
     def _deliver(self, fields: dict[str, str], user: str) -> str:
-        webhook = peer.Webhook(url=f"http://127.0.0.1:{self.port}/wx/main", token=TOKEN)
+        webhook = peer.Webhook(url=f"{self.url}/wx/main", token=TOKEN)
         wechat = peer.Peer(webhook, http=None, clock=Clock(), wall=time.time)
         url, body = wechat.request(user, fields)
         request = urllib.request.Request(url, body, {"Content-Type": "text/xml"})

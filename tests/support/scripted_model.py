@@ -42,9 +42,9 @@ class _Server(ThreadingHTTPServer):
 
 
 class ScriptedModel:
-    """An OpenAI-compatible server on a free port of 127.0.0.1, in threads of its own."""
+    """An OpenAI-compatible server on a free port of `host`, in threads of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self._answers: dict[str, list[Answer]] = {}
         self.refuses: Callable[[str], tuple[int, str] | None] = lambda _: None
         """Returns the status and the body to reject a question with, or None."""
@@ -98,11 +98,11 @@ class ScriptedModel:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = _Server((host, 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
-        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        self.base_url = f"http://{host}:{self._server.server_address[1]}/v1"
 
     def expect(self, question: str) -> Answer:
         """Return the answer to the next call that asks `question`, for the test to write."""
