@@ -69,7 +69,7 @@ class NatsServers:
         config = self._directory / f"nats{number}.conf"
         cluster = (
             f'cluster {{ name: test, listen: "{host}:{self._routes[number]}", '
-            f"routes: [{routes}] }}\n"
+            f"routes: [{routes}], no_advertise: true }}\n"  # so that a `Way` cannot be avoided
             if len(self.ports) > 1
             else ""
         )
