@@ -13,7 +13,7 @@ DISTRIBUTED := --dist loadgroup --no-loadscope-reorder
 NIGHTLY := torture siege test-peers bench million soak drills coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test nightly $(NIGHTLY) lint style types fast format docs golden simulate pictures lock clean
+.PHONY: help demo check test nightly $(NIGHTLY) lint style types fast format docs catalogues golden simulate pictures lock clean
 
 help:                        ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do \
@@ -83,6 +83,9 @@ SEEDS ?= 1000
 simulate: .venv/ready        ## run SEEDS seeds of the simulation, and continue where it was interrupted
 	PYTHONPATH=.:cli $(BIN)/python -m tests.simulation.run --seeds $(SEEDS)
 	PYTHONPATH=.:cli $(BIN)/python -m tests.simulation.cluster --seeds $$(($(SEEDS) / 5))
+
+catalogues: .venv/ready      ## collect new texts of wxgpt for translation, and compile the translations
+	PYTHONPATH=.:cli $(BIN)/python cli/catalogues.py
 
 golden: docs                 ## accept today's output of every command, then review the difference
 	WXGPTD_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/cli/test_golden.py

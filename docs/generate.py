@@ -20,7 +20,9 @@ import attrs
 import click
 from click_man.core import generate_man_page
 
-from wxgpt.main import COMMANDS, cli
+from wxgpt import language
+from wxgpt.help_text import localized
+from wxgpt.main import COMMANDS, cli, load
 from wxgptd import __version__, config
 from wxgptd.config.tables import key_of
 from wxgptd.config.values import AutoOrNumber
@@ -221,25 +223,25 @@ def section(table: str) -> str:
     return match.group(1) if match else ""
 
 
-def reference(language: Language) -> str:
-    """Return the reference in one language."""
-    chinese = language is CHINESE
+def reference(of: Language) -> str:
+    """Return the reference in one of."""
+    chinese = of is CHINESE
     comments = comments_by_key()
-    lines = [f"# {language.title}", "", language.opening, ""]
+    lines = [f"# {of.title}", "", of.opening, ""]
     for table, head, kind in (*TABLES[:3], *RULES, *TABLES[3:]):
-        mark = f" {language.restart}" if table in RESTART_REQUIRED else ""
-        lines += [f"## `{head}`{mark}", "", language.head]
+        mark = f" {of.restart}" if table in RESTART_REQUIRED else ""
+        lines += [f"## `{head}`{mark}", "", of.head]
         hints = get_type_hints(kind)
         for field in attrs.fields(kind):
             comment = comments.get(f"{table}.{key_of(field.name)}", ("", ""))[0 if chinese else 1]
-            comment = language.rules.get(field.name, "") if table == "rule" else comment
-            kind_name = language.kinds[kind_of(hints[field.name])]
+            comment = of.rules.get(field.name, "") if table == "rule" else comment
+            kind_name = of.kinds[kind_of(hints[field.name])]
             default = "" if table == "rule" else default_of(field, table)
             lines.append(
                 f"| `{key_of(field.name)}` | {kind_name} | {default} | {comment.replace('|', chr(92) + '|')} |"
             )
         lines.append("")
-    lines += ["## `[texts]`", "", language.texts, "", language.texts_head]
+    lines += ["## `[texts]`", "", of.texts, "", of.texts_head]
     for name in texts.names():
         text = getattr(texts.Texts(), name).strip().replace("\n", "<br>").replace("|", "\\|")
         lines.append(f"| `{name}` | {text} |")
@@ -249,14 +251,33 @@ def reference(language: Language) -> str:
 # The manual.
 
 
+HEADINGS = {
+    "NAME": "名称", "SYNOPSIS": "用法", "DESCRIPTION": "说明", "OPTIONS": "选项", "COMMANDS": "命令",
+}  # fmt: skip
+
+
 def manual() -> Iterator[tuple[str, str]]:
     """Yield each page of the manual: its path below `docs/man` and its text."""
-    root = click.Context(cli, info_name="wxgpt")
-    yield "man1/wxgpt.1", page(root, [(name, about) for name, about in COMMANDS.items()])
+    yield from pages_of_all()
+    language.choose("zh")
+    try:
+        for path, text in pages_of_all():
+            yield f"zh_CN/{path}", re.sub(r"(?m)^\.SH (.*)$", _heading_in_chinese, text)
+    finally:
+        language.choose("en")
+
+
+def _heading_in_chinese(match: re.Match[str]) -> str:
+    return f".SH {HEADINGS[match.group(1)]}"
+
+
+def pages_of_all() -> Iterator[tuple[str, str]]:
+    """Yield each page in the current language."""
+    root = click.Context(localized(cli), info_name="wxgpt")
+    listed = [(name, language.shown(about)) for name, about in COMMANDS.items()]
+    yield "man1/wxgpt.1", page(root, listed)
     for name in COMMANDS:
-        command = cli.get_command(root, name)
-        assert command is not None
-        yield from pages(command, root, name)
+        yield from pages(localized(load(name)), root, name)
 
 
 def pages(command: click.Command, parent: click.Context, name: str) -> Iterator[tuple[str, str]]:
@@ -279,7 +300,7 @@ def page(context: click.Context, commands: list[tuple[str, str]]) -> str:
     name = context.command_path.replace(" ", "-")
     roff = re.sub(r'(?m)^\.TH "[^"]*"', f'.TH "{name.upper()}"', roff)
     first = (context.command.help or "").split("\n\n")[0]
-    about = " ".join(first.split()).split(". ")[0].rstrip(".").replace("\\", "\\\\")
+    about = " ".join(first.split()).split(". ")[0].split("。")[0].rstrip(".").replace("\\", "\\\\")
     roff = re.sub(
         r"(?m)^(\.SH NAME\n).*$", lambda match: f"{match.group(1)}{name} \\- {about}", roff
     )
@@ -295,8 +316,9 @@ def page(context: click.Context, commands: list[tuple[str, str]]) -> str:
 
 def everything() -> Iterator[tuple[Path, str]]:
     """Yield each generated file: its path and its text."""
-    for language in (ENGLISH, CHINESE):
-        yield ROOT / language.path, reference(language)
+    language.choose("en")
+    for each in (ENGLISH, CHINESE):
+        yield ROOT / each.path, reference(each)
     for path, text in manual():
         yield ROOT / "docs" / "man" / path, text
 
@@ -312,7 +334,7 @@ def check() -> Iterator[str]:
         for key in (f"{table}.{key_of(field.name)}" for field in attrs.fields(kind)):
             if not all(comments.get(key, ("", ""))):
                 yield f"etc/wxgptd.toml: {key} needs a comment in Chinese and in English"
-    for path in (ROOT / "docs" / "man" / "man1").glob("*.1"):
+    for path in (ROOT / "docs" / "man").rglob("man1/*.1"):
         if path not in generated:
             yield f"{path.relative_to(ROOT)} documents a command that does not exist"
 

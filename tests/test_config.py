@@ -549,8 +549,31 @@ def test_a_key_file_in_another_encoding_is_reported(tmp_path, data):
     (tmp_path / "key").write_bytes(data)
     (tmp_path / "key").chmod(0o600)
     [fault] = faults(tmp_path, GOOD.replace("sk-canary", "file:key"))
-    assert "is not UTF-" in fault
+    assert "is in GBK" in fault if data.startswith(b"\xc3") else "is not UTF-" in fault
     assert "save it as UTF-8" in fault
+
+
+def test_a_configuration_in_gbk_is_named(tmp_path):
+    path = write_config(tmp_path, "")
+    path.write_bytes(f"# 配置\n{GOOD}".encode("gb18030"))
+    with pytest.raises(ConfigError, match="is in GBK: save it as UTF-8"):
+        load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("written", "advice"),
+    [
+        ('token ＝ "token123"', ": token = … (type = instead of ＝)"),
+        ("token = “token123”", ': token = … (quotes must be straight: ")'),
+        ("fallback = ［］", "(type [ instead of ［)"),
+        ("price_per_million = ｛ input = 1 }", "(type { instead of ｛)"),
+        ('words = ["价格"， "多少钱"]', "(type , instead of ，)"),
+        ("＃ 注释", "(type # instead of ＃)"),
+    ],
+)
+def test_chinese_punctuation_in_toml_is_named(tmp_path, written, advice):
+    [fault] = faults(tmp_path, f"[account.main]\n{written}\n")
+    assert fault.endswith(advice), fault
 
 
 @pytest.mark.parametrize(

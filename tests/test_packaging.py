@@ -39,6 +39,8 @@ def test_the_wheel_contains_both_packages_and_their_data_files(wheel):
     shared = f"wxgptd-{__version__}.data/data/share"
     assert f"{shared}/man/man8/wxgptd.8" in names
     assert f"{shared}/man/man1/wxgpt-tail.1" in names
+    assert f"{shared}/man/zh_CN/man1/wxgpt-tail.1" in names
+    assert "wxgpt/locale/zh_CN/LC_MESSAGES/wxgpt.mo" in names
     assert f"{shared}/doc/wxgptd/grafana-dashboard.json" in names
     for name in ("templates/answer.html", "static/live.js", "static/page.css", "static/icon.svg"):
         assert f"wxgptd/pages/{name}" in names

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wxgptd.errors import WxgptError
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgptd import config as cfg
@@ -27,6 +28,7 @@ def access(cluster: cfg.Cluster) -> Access:
         from wxgptd.replication.connection import Access
     except ModuleNotFoundError as error:
         raise NoCluster(
-            f"a cluster needs the package {error.name}", hint="pip install 'wxgptd[cluster]'"
+            say("a cluster needs the package {name}", name=error.name),
+            hint=say("pip install 'wxgptd[cluster]'"),
         ) from None
     return Access(cluster.servers, cluster.credentials.reveal(), cluster.ca)

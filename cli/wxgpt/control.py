@@ -13,6 +13,7 @@ from wxgpt import options
 from wxgpt.failures import Forbidden, Unreachable, UsageFailure
 from wxgptd.errors import WxgptError
 from wxgptd.untyped import Json, Result
+from wxgptd.wording import say
 
 TIMEOUT_S = 5.0
 
@@ -48,16 +49,22 @@ def request(
         result = json.loads(response.read() or b"null")
     except (FileNotFoundError, ConnectionRefusedError):
         raise Unreachable(
-            f"no daemon at {socket_path}",
-            hint="start it: wxgptd --config FILE (or systemctl start wxgptd)",
+            say("no daemon at {socket_path}", socket_path=socket_path),
+            hint=say("start it: wxgptd --config FILE (or systemctl start wxgptd)"),
         ) from None
     except PermissionError:
         raise Forbidden(
-            f"permission denied: admin socket {socket_path}",
-            hint="run wxgpt as the daemon's user, or with sudo",
+            say("permission denied: admin socket {socket_path}", socket_path=socket_path),
+            hint=say("run wxgpt as the daemon's user, or with sudo"),
         ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Unreachable(f"the daemon at {socket_path} does not answer: {error}") from None
+        raise Unreachable(
+            say(
+                "the daemon at {socket_path} does not answer: {error}",
+                socket_path=socket_path,
+                error=error,
+            )
+        ) from None
     finally:
         connection.close()
     if response.status == 500 and result:
@@ -75,14 +82,21 @@ def require_ready(status: int) -> None:
     if status == 409:
         leader = cluster_leader()
         raise Standby(
-            f"this node is a standby; {leader} leads" if leader else "no node leads at the moment",
-            hint=f"run the command on {leader}" if leader else "see `wxgpt cluster status`",
+            say("this node is a standby; {leader} leads", leader=leader)
+            if leader
+            else say("no node leads at the moment"),
+            hint=say("run the command on {leader}", leader=leader)
+            if leader
+            else say("see `wxgpt cluster status`"),
         )
     if status == 503:
-        raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
+        raise Unreachable(
+            say("the daemon is still starting"), hint=say("try again in a few seconds")
+        )
     if status >= 500:
         raise Unreachable(
-            f"the daemon failed: HTTP {status}", hint="see its log: journalctl -u wxgptd"
+            say("the daemon failed: HTTP {status}", status=status),
+            hint=say("see its log: journalctl -u wxgptd"),
         )
 
 
@@ -106,7 +120,10 @@ class UnknownUser(WxgptError):
 
 def unknown(account: str, openid: str) -> UnknownUser:
     """Return the error for an unknown user."""
-    return UnknownUser(f"unknown user: {account}/{openid}", hint="list the users: wxgpt users list")
+    return UnknownUser(
+        say("unknown user: {account}/{openid}", account=account, openid=openid),
+        hint=say("list the users: wxgpt users list"),
+    )
 
 
 def require_known_user(account: str, openid: str) -> None:
@@ -133,14 +150,18 @@ def reload(path: Path, text: str, *, dry: bool = False) -> Json:
     body = text.encode()
     if len(body) > MAX_CONFIGURATION_BYTES:
         raise UsageFailure(
-            f"{path} is larger than {MAX_CONFIGURATION_BYTES >> 20} MiB, too large to reload",
-            hint="restart the daemon: systemctl restart wxgptd",
+            say(
+                "{path} is larger than {max_configuration_bytes} MiB, too large to reload",
+                path=path,
+                max_configuration_bytes=MAX_CONFIGURATION_BYTES >> 20,
+            ),
+            hint=say("restart the daemon: systemctl restart wxgptd"),
         )
     status, result = request("POST", f"{target}&dry=1" if dry else target, body)
     require_ready(status)
     if status not in (200, 400) or not isinstance(result, dict):
         raise Unreachable(
-            f"unexpected response from the daemon: HTTP {status}",
-            hint="it may be an older version; restart it: systemctl restart wxgptd",
+            say("unexpected response from the daemon: HTTP {status}", status=status),
+            hint=say("it may be an older version; restart it: systemctl restart wxgptd"),
         )
     return result

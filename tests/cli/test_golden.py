@@ -135,7 +135,7 @@ def place(tmp_path):
     return tmp_path
 
 
-def output_of(place: Path, line: str) -> str:
+def output_of(place: Path, line: str, language: str = "en") -> str:
     """Return the output of a command, masking what differs between runs."""
     words = line.split(" ")
     words = [word.replace("/place", str(place)) for word in words]
@@ -148,7 +148,7 @@ def output_of(place: Path, line: str) -> str:
     result = subprocess.run(
         [sys.executable, "-m", "wxgpt", *command], cwd=place, stdin=subprocess.DEVNULL,
         capture_output=True, encoding="utf-8", check=False,
-        env={**environ, "TZ": "Asia/Shanghai", "COLUMNS": "100"},
+        env={**environ, "TZ": "Asia/Shanghai", "COLUMNS": "80", "WXGPT_LANG": language},
     )  # fmt: skip
     output = f"$ wxgpt {line}\n{result.stdout}"
     if result.stderr:
@@ -160,12 +160,12 @@ def output_of(place: Path, line: str) -> str:
 
 MASKS = (
     r"(?:令牌\(Token\)|EncodingAESKey) +(?P<SECRET>[A-Za-z0-9]{16,})",
-    r"pid\"?:? +(?P<PID>\d+)",
+    r"(?:pid|进程)\"?:? +(?P<PID>\d+)",
     r'"at": "(?P<NOW>[^"]+)", "version"',
     r'"free_bytes": (?P<COUNT>\d+)',
-    r"(?:python|disk|expat|libraries)(?:: |\W[^}\n]*?)(?P<NUMBER>\d(?:[\d.,]*\d)?)(?=[ ,\"\n])",
+    r"(?i:python|disk|磁盘|expat|libraries|程序库)(?:: |\W[^}\n]*?)(?P<NUMBER>\d(?:[\d.,]*\d)?)(?=[ ,\"\n])",
     # The resolver's message, which depends on the machine's network.
-    r"the name does not resolve here \((?P<REASON>[^)]*)\)",
+    r"(?:the name does not resolve here |在这里解析不了这个域名)[(（](?P<REASON>[^)）]*)[)）]",
 )
 """What differs between machines or runs: secrets, numbers and times."""
 
@@ -187,17 +187,23 @@ def masked(output: str) -> str:
     return output
 
 
-def compare(name: str, output: str) -> None:
-    path = FIXTURES / "cli" / f"{name}.txt"
+def compare(name: str, output: str, language: str = "en") -> None:
+    path = FIXTURES / "cli" / ("" if language == "en" else language) / f"{name}.txt"
     if os.environ.get("WXGPTD_WRITE_GOLDEN"):
         path.write_text(output, encoding="utf-8")
     assert output == path.read_text("utf-8"), "if the change is deliberate: make golden"
 
 
+def in_both(lines: dict[str, str]) -> list[tuple[str, str]]:
+    """Return each name with each language; JSON is the same in both."""
+    chinese = [(name, "zh") for name, line in lines.items() if "json" not in line]
+    return [*((name, "en") for name in lines), *chinese]
+
+
 @pytest.mark.processes
-@pytest.mark.parametrize("name", [*OFFLINE, *HELP])
-def test_the_output_of_a_command_is_unchanged(name, place):
-    compare(name, output_of(place, {**OFFLINE, **HELP}[name]))
+@pytest.mark.parametrize(("name", "language"), in_both({**OFFLINE, **HELP}))
+def test_the_output_of_a_command_is_unchanged(name, language, place):
+    compare(name, output_of(place, {**OFFLINE, **HELP}[name], language), language)
 
 
 @pytest.fixture
@@ -215,15 +221,15 @@ def online(place):
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("name", ONLINE)
-def test_the_output_of_a_command_with_a_running_daemon_is_unchanged(name, online):
+@pytest.mark.parametrize(("name", "language"), in_both(ONLINE))
+def test_the_output_of_a_command_with_a_running_daemon_is_unchanged(name, language, online):
     place, story = online
     states = [state for _, state in story.service.state.journal.loaded()]
     sessions = [state.live.id for state in states if state.live is not None]
-    output = output_of(place, ONLINE[name])
+    output = output_of(place, ONLINE[name], language)
     for session in sessions:
         output = output.replace(session, "SESSION---")
-    compare(name, re.sub(r'"delivery": "[^"]+"', '"delivery": "ID"', output))
+    compare(name, re.sub(r'"delivery": "[^"]+"', '"delivery": "ID"', output), language)
 
 
 @pytest.mark.processes

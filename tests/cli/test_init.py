@@ -56,7 +56,7 @@ def test_options_become_a_configuration_readable_only_by_its_owner(tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "open_without_command", "ttl_s", "instruction"),
-    [("--only-ai", True, 7_200, "对公众号说 你好"), ("--shared", False, 300, "说 /chatgpt")],
+    [("--only-ai", True, 7_200, "Send 你好"), ("--shared", False, 300, "Send /chatgpt")],
 )
 def test_the_purpose_of_the_account_determines_how_sessions_open_and_expire(
     option, open_without_command, ttl_s, instruction, tmp_path
@@ -187,6 +187,7 @@ def test_init_prompts_at_a_terminal_and_hides_the_key(tmp_path):
     prompting = subprocess.Popen(
         [sys.executable, "-m", "wxgpt", "init", "--root", str(tmp_path)],
         stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, start_new_session=True,
+        env={**os.environ, "WXGPT_LANG": "zh"},
     )  # fmt: skip
     os.close(theirs)
     output = ""
@@ -194,8 +195,8 @@ def test_init_prompts_at_a_terminal_and_hides_the_key(tmp_path):
     answers = [
         ("服务商 [deepseek]:", "deepsek"), ("服务商 [deepseek]:", "2"), ("模型 [qwen-plus]:", ""), ("密钥:", "sk-canary"),
         ("预算 [20]:", "很多"), ("预算 [20]:", "5"),
-        ("域名:", "chat"), ("域名:", "https://chat.example.org/"), ("AppID:", "wx0123456789"),
-        ("就选 n) [Y/n]:", "y"), ("开机自动启动? [Y/n]:", "y"),
+        ("example.com:", "chat"), ("example.com:", "https://chat.example.org/"), ("AppID:", "wx0123456789"),
+        ("就选 n） [Y/n]:", "y"), ("开机自动启动吗？ [Y/n]:", "y"),
         ("网站服务器", "caddy"),
     ]  # fmt: skip
     deadline = time.monotonic() + 60

@@ -186,7 +186,7 @@ def test_tail_resumes_from_its_cursor(place):
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["tail", "--kind", "Nonsense"], "kinds: SessionOpened"),
+        (["tail", "--kind", "Nonsense"], "kinds: opened"),
         (["tail", "--since", "soon"], "10m, 2h, 3d, yesterday"),
         (["tail", "--since", "99999999999d"], "10m, 2h, 3d, yesterday"),
         (["tail", "-f", "-r"], "mutually exclusive"),

@@ -217,7 +217,7 @@ def test_a_follower_that_falls_behind_continues_with_the_retained_events(log):
 def test_a_missing_key_is_reported_as_damage(log, tmp_path):
     keys = keyring_of(log)
     keys.write(without=[keys.of(BOB).reference])
-    with pytest.raises(LogDamaged, match="keys of 1 user are not") as raised:
+    with pytest.raises(LogDamaged, match="the key of a user is not") as raised:
         states(log)
     assert "repair" in raised.value.hint
 

@@ -8,7 +8,8 @@ never this object.
 from __future__ import annotations
 
 from wxgptd.config.changes import changes
-from wxgptd.config.checks import doubts, mistakes
+from wxgptd.config.checks import mistakes
+from wxgptd.config.doubts import doubts
 from wxgptd.config.loading import (
     SEARCH_PATH,
     ConfigError,

@@ -29,6 +29,7 @@ from wxgptd.config.values import Secret, converter
 from wxgptd.domain.replies import texts as catalogue
 from wxgptd.errors import WxgptError
 from wxgptd.untyped import Given, Table
+from wxgptd.wording import listed, reason, say
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ class ConfigError(WxgptError):
 
     def __init__(self, path: Path, faults: list[str]) -> None:
         self.faults = faults
-        super().__init__(f"{path}: " + "; ".join(faults))
+        super().__init__(say("{path}: {faults}", path=path, faults=listed(faults, "; ")))
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ, *, elsewhere: bool = False) -> Config:
@@ -109,13 +110,13 @@ def _reader(
 
 def _checked(document: Table, path: Path, mode: int, reader: Converter) -> Config:
     if isinstance(document.get("rule"), dict):
-        raise ConfigError(path, ["rule: each rule begins with [[rule]], in double brackets"])
+        raise ConfigError(path, [say("rule: each rule begins with [[rule]], in double brackets")])
     faults: list[str] = []
     try:
         config = reader.structure(document, Config)
     except ClassValidationError as error:
         malformed = sorted(_faults(error, ""))
-        faults = [f"{key}: {fault}" for key, fault in malformed]
+        faults = [say("{key}: {fault}", key=key, fault=fault) for key, fault in malformed]
         # Check the rest without the malformed keys as well, to report everything at once.
         for key, _ in malformed:
             _remove(document, key.split("."))
@@ -131,10 +132,14 @@ def _checked(document: Table, path: Path, mode: int, reader: Converter) -> Confi
         faults = list(mistakes(config))
     if mode & stat.S_IROTH and any(secret.inline for secret in _secrets(config)):
         faults.append(
-            f"contains secrets and can be read by every user of this machine (fix: chmod o= {path})"
+            say(
+                "contains secrets and can be read by every user of this machine (fix: {fix})",
+                fix=f"chmod o= {path}",
+            )
         )
     if mode & stat.S_IWOTH:
-        faults.append(f"can be changed by every user of this machine (fix: chmod o-w {path})")
+        fix = f"chmod o-w {path}"
+        faults.append(say("can be changed by every user of this machine (fix: {fix})", fix=fix))
     if faults:
         raise ConfigError(path, faults)
     return config
@@ -164,7 +169,11 @@ def _table(path: Path, name: str, table: type[T], environ: Mapping[str, str]) ->
         return converter(environ, path.parent).structure(document.get(name, {}), table)
     except ClassValidationError as error:
         raise ConfigError(
-            path, [f"{key}: {what}" for key, what in sorted(_faults(error, name))]
+            path,
+            [
+                say("{key}: {what}", key=key, what=what)
+                for key, what in sorted(_faults(error, name))
+            ],
         ) from None
 
 
@@ -205,36 +214,46 @@ def _read(path: Path) -> tuple[str, int]:
             mode = os.fstat(file.fileno()).st_mode
             return decoded(file.read()), mode
     except PermissionError:
-        why = "cannot be read by this user (use sudo)"
+        why = say("cannot be read by this user (use sudo)")
         raise ConfigError(path, [why]) from None
     except OSError as error:
-        raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from None
+        raise ConfigError(path, [say("cannot be read: {why}", why=error.strerror)]) from None
     except ValueError as error:
-        raise ConfigError(path, [str(error)]) from None
+        raise ConfigError(path, [reason(error)]) from None
 
 
 def _parsed(text: str, path: Path) -> Table:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ConfigError(path, ["is not TOML: it is nested too deeply"]) from None
+        raise ConfigError(path, [say("is not TOML: it is nested too deeply")]) from None
     except tomllib.TOMLDecodeError as error:
-        twice = " (it already exists further up: put the keys there)"
+        twice = say(" (it already exists further up: put the keys there)")
         more = twice if "twice" in str(error) else _shown(text, str(error))
-        raise ConfigError(path, [f"is not TOML: {error}{more}"]) from None
+        raise ConfigError(
+            path, [say("is not TOML: {error}{more}", error=error, more=more)]
+        ) from None
 
 
 def _shown(text: str, error: str) -> str:
-    """Return the key on the line that `error` names, and a hint if its quotes are curly."""
+    """Return the key on the line that `error` names, and a hint if its punctuation is Chinese."""
     match = re.search(r"line (\d+)", error)
     lines = text.splitlines()
     if match is None or not 1 <= int(match.group(1)) <= len(lines):
         return ""
     line = lines[int(match.group(1)) - 1].strip()
-    key = re.match(r"([a-z0-9_]+)\s*=", line)
-    curly = ' (quotes must be straight: ")' if re.search("[“”‘’＂]", line) else ""
+    key = re.match(r"([a-z0-9_]+)\s*[=＝]", line)
+    wide = re.search("[＝［］｛｝，＃]", line)
+    advice: str = ""
+    if re.search("[“”‘’＂＇]", line):
+        advice = say(' (quotes must be straight: ")')
+    elif wide is not None:
+        # Full-width forms are a fixed distance from those of ASCII.
+        narrow = chr(ord(wide.group()) - 0xFEE0)
+        advice = say(" (type {narrow} instead of {wide})", narrow=narrow, wide=wide.group())
     # Show only known keys: everything else on the line may be a secret.
-    return f": {key.group(1)} = …{curly}" if key and key.group(1) in _KEYS else curly
+    known = key is not None and key.group(1) in _KEYS
+    return say(": {key} = …{advice}", key=key.group(1), advice=advice) if key and known else advice
 
 
 _KEYS = frozenset(
@@ -271,17 +290,19 @@ def _faults(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
             )
             for key in sorted(error.extra_fields):
                 similar = difflib.get_close_matches(key, known, 1, cutoff=0.5)
-                advice = (
-                    f"did you mean `{similar[0]}`?" if similar else f"known: {', '.join(known)}"
+                yield (
+                    _dotted(path, key),
+                    say("no such key, did you mean `{similar}`?", similar=similar[0])
+                    if similar
+                    else say("no such key, known: {known}", known=", ".join(known)),
                 )
-                yield _dotted(path, key), f"no such key, {advice}"
         case TypeError() | AttributeError():
             last = path.rpartition(".")[2]
             inline = path.count(".") > 1
             written = f"{last} = {{ ... }}" if inline else f"[{path}]"
-            yield path, f"must be a table, written {written}"
+            yield path, say("must be a table, written {written}", written=written)
         case _:
-            yield path, str(error)
+            yield path, reason(error)
 
 
 def _join(path: str, error: BaseException) -> str:

@@ -11,6 +11,7 @@ from wxgptd.config.values import address_error, parse_http_url
 from wxgptd.domain.intake import rules
 from wxgptd.domain.replies import taps
 from wxgptd.domain.replies.texts import MAX_REPLY_BYTES
+from wxgptd.wording import say
 
 MAX_ARTICLES = 8
 MAX_PATTERN_CHARS = 1_000
@@ -114,12 +115,14 @@ def mistakes(config: Config) -> Iterator[str]:
         where = f"rule.{number}"
         for name in rule.account:
             if name not in config.account:
-                yield f"{where}.account: there is no [account.{name}]"
+                yield say("{where}.account: there is no [account.{name}]", where=where, name=name)
         yield from _matching_mistakes(where, rule)
         if rule.forward and rule.reply != RuleReply():
-            yield f"{where}: has both a `reply` and a `forward`; a rule can have only one"
+            yield say(
+                "{where}: has both a `reply` and a `forward`; a rule can have only one", where=where
+            )
         elif not rule.forward and rule.reply == RuleReply():
-            yield f"{where}: has neither a `reply` nor a `forward`"
+            yield say("{where}: has neither a `reply` nor a `forward`", where=where)
         elif rule.forward:
             yield from _forward_mistakes(where, rule.forward, config)
         else:
@@ -130,78 +133,125 @@ def _matching_mistakes(where: str, rule: Rule) -> Iterator[str]:
     kind, colon, about = rule.match.partition(":")
     if kind in ("keyword", "exact") and not colon:
         if not [word for word in rule.words if word.strip()] or "" in rule.words:
-            yield f'{where}.words: needs the words to match, such as words = ["价格", "多少钱"]'
+            yield say(
+                '{where}.words: needs the words to match, such as words = ["价格", "多少钱"]',
+                where=where,
+            )
     elif kind == "regex" and not colon:
         yield from _pattern_mistakes(where, rule.pattern)
     elif kind == "kind" and colon:
         if about not in rules.KINDS:
-            yield f"{where}.match: no such kind {about}, known: {', '.join(rules.KINDS)}"
+            yield say(
+                "{where}.match: no such kind {about}, known: {kinds}",
+                where=where,
+                about=about,
+                kinds=", ".join(rules.KINDS),
+            )
     elif kind == "event" and colon:
         if not about.partition(":")[0]:
-            yield f"{where}.match: needs the event's name, such as event:CLICK:MENU_KEY"
+            yield say(
+                "{where}.match: needs the event's name, such as event:CLICK:MENU_KEY", where=where
+            )
     elif not rule.match:
-        yield f'{where}.match: is missing; for example match = "keyword"'
+        yield say('{where}.match: is missing; for example match = "keyword"', where=where)
         return
     elif rule.match != "any":
         yield (
-            f'{where}.match: must be "keyword", "exact", "regex", "event:NAME:KEY", "kind:image" '
-            f'or "any", not "{rule.match}"'
+            say(
+                '{where}.match: must be "keyword", "exact", "regex", "event:NAME:KEY", '
+                '"kind:image" or "any", not "{found}"',
+                where=where,
+                found=rule.match,
+            )
         )
     if rule.words and kind not in ("keyword", "exact"):
-        yield f'{where}.words: belongs to match = "keyword" or "exact"'
+        yield say('{where}.words: belongs to match = "keyword" or "exact"', where=where)
     if rule.pattern and kind != "regex":
-        yield f'{where}.pattern: belongs to match = "regex"'
+        yield say('{where}.pattern: belongs to match = "regex"', where=where)
 
 
 def _pattern_mistakes(where: str, pattern: str) -> Iterator[str]:
     if not pattern:
-        yield f"{where}.pattern: is missing; for example '^[0-9]{{6}}$'"
+        yield say("{where}.pattern: is missing; for example '^[0-9]{{6}}$'", where=where)
     elif len(pattern) > MAX_PATTERN_CHARS:
-        yield f"{where}.pattern: is longer than {MAX_PATTERN_CHARS} characters"
+        yield say(
+            "{where}.pattern: is longer than {max_pattern_chars} characters",
+            where=where,
+            max_pattern_chars=MAX_PATTERN_CHARS,
+        )
     else:
         try:
             _pattern(pattern)
         except ValueError as error:
-            yield f"{where}.pattern: is not a regular expression that RE2 accepts: {error}"
+            yield say(
+                "{where}.pattern: is not a regular expression that RE2 accepts: {error}",
+                where=where,
+                error=error,
+            )
 
 
 def _forward_mistakes(where: str, url: str, config: Config) -> Iterator[str]:
     address = parse_http_url(url)
     if address is None:
-        yield f"{where}.forward: {address_error(url)}"
+        yield say("{where}.forward: {address_error}", where=where, address_error=address_error(url))
         return
     if address.fragment:
-        yield f"{where}.forward: has a part after #, which is never sent to the server"
+        yield say(
+            "{where}.forward: has a part after #, which is never sent to the server", where=where
+        )
     if address.username is not None:
-        yield f"{where}.forward: must not contain a user name or password, because it is logged"
+        yield say(
+            "{where}.forward: must not contain a user name or password, because it is logged",
+            where=where,
+        )
     own = urlsplit(config.server.public_url)
     prefix = own.path.rstrip("/")
     paths = {prefix + webhook_path(name, account) for name, account in config.account.items()}
     if address.netloc == own.netloc and address.path in paths:
-        yield f"{where}.forward: is this daemon's own address, so messages would loop"
+        yield say(
+            "{where}.forward: is this daemon's own address, so messages would loop", where=where
+        )
 
 
 def _reply_mistakes(where: str, rule: Rule) -> Iterator[str]:
     reply = rule.reply
     kinds = [name for name in _REPLIES if getattr(reply, name)]
     if len(kinds) > 1:
-        yield f"{where}.reply: has {' and '.join(kinds)}; a reply can have only one"
+        yield say(
+            "{where}.reply: has {kinds}; a reply can have only one",
+            where=where,
+            kinds=" and ".join(kinds),
+        )
         return
     if not kinds:
-        yield f"{where}.reply: needs one of {', '.join(_REPLIES)}"
+        yield say("{where}.reply: needs one of {replies}", where=where, replies=", ".join(_REPLIES))
         return
     if len(reply.text.encode("utf-8", "replace")) > MAX_REPLY_BYTES:
-        yield f"{where}.reply.text: is longer than the {MAX_REPLY_BYTES} bytes that WeChat accepts"
+        yield say(
+            "{where}.reply.text: is longer than the {max_reply_bytes} bytes that WeChat accepts",
+            where=where,
+            max_reply_bytes=MAX_REPLY_BYTES,
+        )
     if reply.music and not reply.cover:
-        yield f"{where}.reply.cover: is required with music: a media_id"
+        yield say("{where}.reply.cover: is required with music: a media_id", where=where)
     if reply.music and parse_http_url(reply.music) is None:
-        yield f"{where}.reply.music: {address_error(reply.music)}"
+        yield say(
+            "{where}.reply.music: {address_error}",
+            where=where,
+            address_error=address_error(reply.music),
+        )
     most = MAX_ARTICLES if rule.match.startswith("event:") else 1
     if len(reply.news) > most:
         yield (
-            f"{where}.reply.news: WeChat accepts 1 article in a reply to a message, "
-            f"{MAX_ARTICLES} in a reply to an event"
+            say(
+                "{where}.reply.news: WeChat accepts 1 article in a reply to a message, "
+                "{max_articles} in a reply to an event",
+                where=where,
+                max_articles=MAX_ARTICLES,
+            )
         )
     for number, article in enumerate(reply.news, 1):
         if not article.title or parse_http_url(article.url) is None:
-            yield f"{where}.reply.news.{number}: needs a title and a url"
+            yield say(
+                "{where}.reply.news.{number}: needs a title and a url", where=where, number=number
+            )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from wxgptd.config.tables import Site
 from wxgptd.config.values import parse_http_url
+from wxgptd.wording import say
 
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -22,23 +23,36 @@ def mistakes(site: Site) -> Iterator[str]:
     for number, link in enumerate(site.links, 1):
         *words, address = link.rsplit(maxsplit=1) or [""]
         if not words or parse_http_url(address) is None:
-            yield f'site.links: number {number} must be "WORDS ADDRESS", not "{link}"'
+            yield say(
+                'site.links: number {number} must be "WORDS ADDRESS", not "{link}"',
+                number=number,
+                link=link,
+            )
     if site.police and not re.search(r"\d{6,}", site.police):
         yield (
-            "site.police: must contain the number in the police's register, for example "
-            f'"京公网安备11010502000000号", not "{site.police}"'
+            say(
+                "site.police: must contain the number in the police's register, for example "
+                '"京公网安备11010502000000号", not "{police}"',
+                police=site.police,
+            )
         )
     if site.qr_code is not None:
         try:
             with site.qr_code.open("rb") as file:
                 data = file.read(MAX_QR_CODE_BYTES + 1)
         except OSError as error:
-            yield f"site.qr_code: {site.qr_code} cannot be read: {error.strerror}"
+            yield say(
+                "site.qr_code: {qr_code} cannot be read: {strerror}",
+                qr_code=site.qr_code,
+                strerror=error.strerror,
+            )
             return
         if not picture_type(data):
-            yield f"site.qr_code: {site.qr_code} is not a picture (png, jpg or gif)"
+            yield say(
+                "site.qr_code: {qr_code} is not a picture (png, jpg or gif)", qr_code=site.qr_code
+            )
         elif len(data) > MAX_QR_CODE_BYTES:
-            yield f"site.qr_code: {site.qr_code} is larger than 1 MiB"
+            yield say("site.qr_code: {qr_code} is larger than 1 MiB", qr_code=site.qr_code)
 
 
 def picture_type(data: bytes) -> str:

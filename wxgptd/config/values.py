@@ -15,6 +15,7 @@ import cattrs
 from wxgptd.config.encodings import decoded
 from wxgptd.errors import WxgptError
 from wxgptd.untyped import Given, Table
+from wxgptd.wording import say
 
 Duration = NewType("Duration", float)
 """Seconds; written as a number or as `400ms`, `30s`, `5m`, `2h`, `7d`."""
@@ -45,6 +46,10 @@ OptionalPath = Path | None
 
 Body = NewType("Body", Table)
 """A table that is passed on unchanged."""
+
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What accounts and assistants can be called."""
 
 
 class Secret:
@@ -89,8 +94,8 @@ class UnavailableSecret(Secret):
             SecretUnavailableError: always.
         """
         raise SecretUnavailableError(
-            f"the credential {self._name} is available only to the daemon",
-            hint="this command needs it: use file:PATH in the configuration instead",
+            say("the credential {name} is available only to the daemon", name=self._name),
+            hint=say("this command needs it: use file:PATH in the configuration instead"),
         )
 
     def __bool__(self) -> bool:
@@ -112,6 +117,11 @@ class SecretUnavailableError(WxgptError):
 NO_SECRET = Secret("")
 
 
+def revealed(secret: Secret, otherwise: str = "") -> str:
+    """Return the value of `secret`, or `otherwise` if only the daemon has it."""
+    return otherwise if isinstance(secret, UnavailableSecret) else secret.reveal()
+
+
 MAX_DURATION_S = 10 * 365 * 86_400.0
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
@@ -121,7 +131,7 @@ _UNITS_BYTES = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 def _strict(kind: type, name: str) -> Given:
     def structure(value: Given, _: object) -> Given:
         if type(value) is not kind:
-            raise ValueError(f"must be {name}, not {value!r}")
+            raise ValueError(say("must be {name}, not {value!r}", name=name, value=value))
         return value
 
     return structure
@@ -132,7 +142,9 @@ def _duration(value: Given, _: object) -> Duration:
         return Duration(float(value))
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", value) if type(value) is str else None
     if match is None:
-        raise ValueError(f"must be a time such as 400ms, 30s, 5m, 2h or 7d, not {value!r}")
+        raise ValueError(
+            say("must be a time such as 400ms, 30s, 5m, 2h or 7d, not {value!r}", value=value)
+        )
     return Duration(min(float(match.group(1)) * _UNITS_S[match.group(2)], MAX_DURATION_S))
 
 
@@ -141,20 +153,22 @@ def _size(value: Given, _: object) -> Size:
         return Size(value)
     match = re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB)?", value) if type(value) is str else None
     if match is None or match.group(1) == "0":
-        raise ValueError(f"must be a size such as 16KiB or 64MiB, not {value!r}")
+        raise ValueError(say("must be a size such as 16KiB or 64MiB, not {value!r}", value=value))
     return Size(int(match.group(1)) * _UNITS_BYTES[match.group(2) or ""])
 
 
 def _words(value: Given, _: object) -> Words:
     words = [value] if type(value) is str else value
     if type(words) is not list or any(type(word) is not str for word in words):
-        raise ValueError(f"must be text in quotes, or a list of such texts, not {value!r}")
+        raise ValueError(
+            say("must be text in quotes, or a list of such texts, not {value!r}", value=value)
+        )
     return Words(tuple(words))
 
 
 def _number(value: Given, _: object) -> float:
     if type(value) not in (int, float) or not isfinite(value):
-        raise ValueError(f"must be a number, not {value!r}")
+        raise ValueError(say("must be a number, not {value!r}", value=value))
     return float(value)
 
 
@@ -165,12 +179,14 @@ def _as_toml(value: object) -> str:
 def _auto_or_number(value: Given, _: object) -> AutoOrNumber:
     if value == "auto" or (type(value) is int and value >= 0):
         return value  # type: ignore[no-any-return]
-    raise ValueError(f'must be "auto" or a whole number, 0 or more, not {_as_toml(value)}')
+    raise ValueError(
+        say('must be "auto" or a whole number, 0 or more, not {found}', found=_as_toml(value))
+    )
 
 
 def _table(value: Given, _: object) -> Given:
     if type(value) is not dict:
-        raise ValueError("must be a table such as { name = 1 }")
+        raise ValueError(say("must be a table such as {{ name = 1 }}"))
     return value
 
 
@@ -214,13 +230,15 @@ def _secret_reader(
     def structure(value: Given, _: object) -> Secret:
         if type(value) is not str:
             raise ValueError(
-                "must be text in quotes (env:NAME, file:PATH and credential:NAME work too)"
+                say("must be text in quotes (env:NAME, file:PATH and credential:NAME work too)")
             )
         scheme, _colon, name = value.partition(":")
         match scheme:
             case "env":
                 if name not in environ:
-                    raise ValueError(f"names the environment variable {name}, which is not set")
+                    raise ValueError(
+                        say("names the environment variable {name}, which is not set", name=name)
+                    )
                 return _bare(environ[name], f"the environment variable {name}")
             case "file":
                 return _secret_file(_below(base, name, absolute=absolute))
@@ -230,8 +248,11 @@ def _secret_reader(
                     return UnavailableSecret(name)
                 if directory is None:
                     raise ValueError(
-                        f"names the credential {name}, but systemd passed none "
-                        "(add LoadCredential= to the unit)"
+                        say(
+                            "names the credential {name}, but systemd passed none (add "
+                            "LoadCredential= to the unit)",
+                            name=name,
+                        )
                     )
                 return _secret_file(Path(directory) / name)
             case _:
@@ -244,21 +265,28 @@ def _below(base: Path, name: str, *, absolute: bool) -> Path:
     """Resolve the path `name` against `base`. If `absolute`, reject relative paths."""
     path = base / name
     if absolute and not Path(name).is_absolute():
-        raise ValueError(f"must be an absolute path, because systemd passes on a copy: {name}")
+        raise ValueError(
+            say("must be an absolute path, because systemd passes on a copy: {name}", name=name)
+        )
     return path
 
 
 def _secret_file(path: Path) -> Secret:
     try:
         if path.is_dir():
-            raise ValueError(f"{path} is a directory, not a file")
+            raise ValueError(say("{path} is a directory, not a file", path=path))
         if path.stat().st_mode & stat.S_IROTH:
             raise ValueError(
-                f"{path} can be read by every user of this machine (fix: chmod 600 {path})"
+                say(
+                    "{path} can be read by every user of this machine (fix: chmod 600 {path})",
+                    path=path,
+                )
             )
         data = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        raise ValueError(
+            say("{path} cannot be read: {strerror}", path=path, strerror=error.strerror)
+        ) from None
     try:
         text = decoded(data)
     except ValueError as error:
@@ -277,10 +305,13 @@ def _bare(text: str, origin: str) -> Secret:
     """
     text = text.strip("\ufeff \t\r\n")
     if not text:
-        raise ValueError(f"{origin} is empty")
+        raise ValueError(say("{origin} is empty", origin=origin))
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
         raise ValueError(
-            f"{origin} has quotes around its value: remove them (docker's --env-file does not)"
+            say(
+                "{origin} has quotes around its value: remove them (docker's --env-file does not)",
+                origin=origin,
+            )
         )
     return Secret(text)
 

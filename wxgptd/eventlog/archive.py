@@ -35,6 +35,7 @@ from wxgptd.eventlog import (
     reader,
     segments,
 )
+from wxgptd.wording import say
 
 CHUNK_BYTES = 1 << 20
 MAX_MANIFEST_BYTES = 16 << 20
@@ -137,8 +138,8 @@ def restore(source: Path, state_dir: Path, master: bytes | None) -> Backup:
 
 def _not_empty(log: Path) -> NotEmpty:
     return NotEmpty(
-        f"there is already a log in {log}",
-        hint="restore into an empty directory: move the existing log away first",
+        say("there is already a log in {log}", log=log),
+        hint=say("restore into an empty directory: move the existing log away first"),
     )
 
 
@@ -147,8 +148,8 @@ def _require_no_other_keys(restored: Path, present: Path) -> None:
         same = restored / path.name
         if not same.exists() or same.read_bytes() != path.read_bytes():
             raise NotEmpty(
-                f"there is already a key: {path}",
-                hint="move it away if you no longer need the data encrypted with it",
+                say("there is already a key: {path}", path=path),
+                hint=say("move it away if you no longer need the data encrypted with it"),
             )
 
 
@@ -203,12 +204,20 @@ def _check(source: Path, target: Path) -> None:
     for info, _ in _members(source):
         size += info.size
         if info.name == MANIFEST and info.size > MAX_MANIFEST_BYTES:
-            raise InvalidBackup(f"{source} is not a backup: its manifest is too large")
+            raise InvalidBackup(
+                say("{source} is not a backup: its manifest is too large", source=source)
+            )
     free = shutil.disk_usage(target).free
     if size > free:
         raise InsufficientSpace(
-            f"{source} needs {size:,} bytes, but only {free:,} are free in {target}",
-            hint="free some space, or set [server] state_dir to restore elsewhere",
+            say(
+                "{source} needs {size:,} bytes, but only {free:,} are free in {target}",
+                source=source,
+                size=size,
+                free=free,
+                target=target,
+            ),
+            hint=say("free some space, or set [server] state_dir to restore elsewhere"),
         )
 
 
@@ -228,7 +237,11 @@ def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
                 name = info.name
                 if info.type != tarfile.REGTYPE or name in seen or not _NAMES.fullmatch(name):
                     raise InvalidBackup(
-                        f"{source} contains {name}, which does not belong in a backup"
+                        say(
+                            "{source} contains {name}, which does not belong in a backup",
+                            source=source,
+                            name=name,
+                        )
                     )
                 seen.add(name)
                 data = archive.extractfile(info)
@@ -238,11 +251,15 @@ def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
             while rest := unpacked.read(CHUNK_BYTES):  # to the end, where the checksum is
                 padding += len(rest)
                 if padding > MAX_PADDING_BYTES:
-                    raise InvalidBackup(f"{source} is not a backup: data follows its last file")
+                    raise InvalidBackup(
+                        say("{source} is not a backup: data follows its last file", source=source)
+                    )
     except (tarfile.TarError, EOFError, ValueError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise InvalidBackup(f"{source} is not a backup or is incomplete: {error}") from None
+        raise InvalidBackup(
+            say("{source} is not a backup or is incomplete: {error}", source=source, error=error)
+        ) from None
 
 
 def _extract(source: Path, target: Path) -> None:
@@ -259,7 +276,10 @@ def _extract(source: Path, target: Path) -> None:
         digests[info.name] = _write(target / folder / file_name, data)
     if manifest != digests or not any(name.startswith(f"{LOG}/") for name in digests):
         raise InvalidBackup(
-            f"{source} is not a backup or is incomplete: its manifest does not match"
+            say(
+                "{source} is not a backup or is incomplete: its manifest does not match",
+                source=source,
+            )
         )
     for directory in target.iterdir():
         segments.sync_directory(directory)
@@ -269,7 +289,9 @@ def _manifest(source: Path, data: IO[bytes]) -> dict[str, str]:
     try:
         manifest: dict[str, str] = json.loads(data.read(MAX_MANIFEST_BYTES))
     except ValueError:
-        raise InvalidBackup(f"{source} is not a backup: its manifest is not valid JSON") from None
+        raise InvalidBackup(
+            say("{source} is not a backup: its manifest is not valid JSON", source=source)
+        ) from None
     return manifest
 
 
@@ -301,8 +323,8 @@ def _read(state_dir: Path, master: bytes | None) -> Backup:
     if master is None:
         if not master_key.master_path(state_dir).exists():
             raise InvalidBackup(
-                "the master key is not in the backup",
-                hint="it was stored elsewhere: set [log] master_key before restoring",
+                say("the master key is not in the backup"),
+                hint=say("it was stored elsewhere: set [log] master_key before restoring"),
             )
         master = master_key.read_master(master_key.master_path(state_dir))
     log = state_dir / LOG

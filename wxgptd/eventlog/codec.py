@@ -38,6 +38,7 @@ from wxgptd.eventlog.upcast import upcast
 from wxgptd.eventlog.user_key import UserKey
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded, RecordedUnreadable, Unreadable
 from wxgptd.untyped import Packed
+from wxgptd.wording import say
 
 Entry = tuple[int, int, float, str, int, bytes, bytes]
 """Tag, version, time, the user's reference, previous, carried, sealed.
@@ -377,11 +378,7 @@ def pseudonym(reference: str) -> User:
 
 
 def require(record: AnyRecord) -> Recorded:
-    """Return `record` if it can be read.
-
-    Raises:
-        UnreadableEvent: a newer version of wxgptd wrote it.
-    """
+    """Return `record`; raise UnreadableEvent if a newer version of wxgptd wrote it."""
     if isinstance(record, RecordedUnreadable):
         raise unreadable(record.seq, record.event.tag, record.event.version)
     return record
@@ -390,6 +387,11 @@ def require(record: AnyRecord) -> Recorded:
 def unreadable(seq: int, tag: int, version: int) -> UnreadableEvent:
     """Return the error for an event that a newer version of wxgptd wrote."""
     return UnreadableEvent(
-        f"event {seq} has kind {tag}, version {version}, which this version of wxgptd cannot read",
-        hint="a newer wxgptd wrote this log: install that version or a later one",
+        say(
+            "event {seq} has kind {tag}, version {version}, which this wxgptd cannot read",
+            seq=seq,
+            tag=tag,
+            version=version,
+        ),
+        hint=say("a newer wxgptd wrote this log: install that version or a later one"),
     )

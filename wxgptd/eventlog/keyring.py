@@ -32,6 +32,7 @@ from wxgptd.eventlog.columns import SortedMap, difference
 from wxgptd.eventlog.disk import write_all
 from wxgptd.eventlog.master_key import MasterKeyUnusable
 from wxgptd.eventlog.user_key import KEY_BYTES, UserKey, number_of, seal, unseal
+from wxgptd.wording import say
 
 T = TypeVar("T")
 _NO_USER = User(AccountName(""), OpenId(""))
@@ -138,8 +139,8 @@ class Keyring:
             packed = unseal(self._master, payload)
         except ValueError:
             raise MasterKeyUnusable(
-                f"the keys in {self.path} were written with another master key",
-                hint="[log] master_key must name the key that the state directory was created with",
+                say("the keys in {path} were written with another master key", path=self.path),
+                hint=say("[log] master_key must name the key that the directory was created with"),
             ) from None
         reference, account, openid, key = msgpack.unpackb(packed, unicode_errors="surrogatepass")
         return UserKey(reference, User(account, openid), key)

@@ -21,6 +21,7 @@ from wxgptd.eventlog.positions import VERSION_BITS, VERSION_MASK, Place
 from wxgptd.eventlog.user_key import number_of
 from wxgptd.eventlog.users import Users
 from wxgptd.ports.record import Loaded
+from wxgptd.wording import say, say_number
 
 _OPENS = (e.SessionOpened, e.SessionResumed, e.QuestionAsked, e.PushStarted)
 _SETTLES = (
@@ -107,8 +108,13 @@ class Index:
                 back.append(seq - (was >> VERSION_BITS))
             if previous != known:
                 raise Inconsistent(
-                    f"event {seq} expects version {previous} of its user, "
-                    f"but the user is at version {known}"
+                    say(
+                        "event {seq} expects version {previous} of its user, but the user is at "
+                        "version {known}",
+                        seq=seq,
+                        previous=previous,
+                        known=known,
+                    )
                 )
             last[number] = seq << VERSION_BITS | (previous + 1)
             newest, from_at, balance = kinds.get(tag, _UNKNOWN)
@@ -178,12 +184,18 @@ class Index:
         if missing and self._keys.refresh():  # the file may be newer than our copy
             missing = self._keys.missing(numbers) - erased
         if missing:
-            count = len(missing)
             raise reader.LogDamaged(
-                f"the keys of {count} user{'s' if count > 1 else ''} are not in the keyring, "
-                f"{self._keys.path.parent.name}/{self._keys.path.name}",
-                hint="restore that file from a backup; without one, `wxgpt log repair` "
-                "marks these users as erased",
+                say_number(
+                    len(missing),
+                    "the key of a user is not in the keyring, {name}/{file}",
+                    "the keys of {n} users are not in the keyring, {name}/{file}",
+                    name=self._keys.path.parent.name,
+                    file=self._keys.path.name,
+                ),
+                hint=say(
+                    "restore that file from a backup; without one, `wxgpt log repair` marks "
+                    "these users as erased"
+                ),
             )
 
 
@@ -282,10 +294,17 @@ def _read(directory: Path, index: Index, after: int, until: int | None) -> int:
         due = _read_segment(path, index, after, until, last=last)
     if (due or 1) <= after:
         raise reader.LogDamaged(
-            f"the log in {directory} ends with event {(due or 1) - 1}, "
-            f"but there is a snapshot of event {after}",
-            hint="segments are missing: restore them, or a backup; without either, "
-            "`wxgpt log repair` continues from the snapshot",
+            say(
+                "the log in {directory} ends with event {due}, but there is a snapshot of "
+                "event {after}",
+                directory=directory,
+                due=(due or 1) - 1,
+                after=after,
+            ),
+            hint=say(
+                "segments are missing: restore them, or a backup; without either, `wxgpt log "
+                "repair` continues from the snapshot"
+            ),
         )
     return (due or 1) - 1
 
@@ -297,9 +316,14 @@ def _read_segment(path: Path, index: Index, after: int, until: int | None, *, la
             return segments.first_seq_of(path)
         if header.version == framing.PLAIN_VERSION:
             raise NotEncrypted(
-                f"the log in {path.parent} has an older format without encryption",
-                hint="start this version of wxgptd once, which encrypts it; to keep the old log, "
-                "stop the daemon and copy the state directory first",
+                say(
+                    "the log in {directory} has an older format without encryption",
+                    directory=path.parent,
+                ),
+                hint=say(
+                    "start this version of wxgptd once, which encrypts it; to keep the old log, "
+                    "stop the daemon and copy the state directory first"
+                ),
             )
         walk = framing.Walk(data, header)
         begin = framing.HEADER_BYTES

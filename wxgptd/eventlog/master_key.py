@@ -12,6 +12,7 @@ from pathlib import Path
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
 from wxgptd.eventlog.user_key import KEY_BYTES
+from wxgptd.wording import say
 
 
 class MasterKeyUnusable(WxgptError):
@@ -32,8 +33,8 @@ def parse_master(text: str, where: str = "[log] master_key") -> bytes:
         key = b""
     if len(key) != KEY_BYTES:
         raise MasterKeyUnusable(
-            f"the master key in {where} is not 32 bytes in base64",
-            hint="restore it: no other key can read what users said",
+            say("the master key in {where} is not 32 bytes in base64", where=where),
+            hint=say("restore it: no other key can read what users said"),
         )
     return key
 
@@ -50,9 +51,14 @@ def own_master(state_dir: Path) -> bytes:
     except FileNotFoundError:
         if segments.keyring_path(state_dir).exists():
             raise MasterKeyUnusable(
-                f"the master key {path} is missing: without it, what users said cannot be read",
-                hint="restore it from a backup, or configure it with [log] master_key; "
-                "if it is lost, start with another state directory",
+                say(
+                    "the master key {path} is missing: without it, what users said cannot be read",
+                    path=path,
+                ),
+                hint=say(
+                    "restore it from a backup, or configure it with [log] master_key; if it is "
+                    "lost, start with another state directory"
+                ),
             ) from None
     key = secrets.token_bytes(KEY_BYTES)
     fresh = path.with_name(f"master.{os.getpid()}.new")
@@ -82,5 +88,7 @@ def read_master(path: Path) -> bytes:
         OSError: the file cannot be read.
     """
     if path.stat().st_mode & (stat.S_IROTH | stat.S_IRGRP):
-        raise MasterKeyUnusable(f"{path} can be read by others", hint=f"chmod 600 {path}")
+        raise MasterKeyUnusable(
+            say("{path} can be read by others", path=path), hint=say("chmod 600 {path}", path=path)
+        )
     return parse_master(path.read_text("ascii", "replace").strip(), str(path))

@@ -8,6 +8,7 @@ import msgpack
 
 from wxgptd.errors import WxgptError
 from wxgptd.untyped import Packed
+from wxgptd.wording import say
 
 
 class Unencodable(WxgptError):
@@ -29,7 +30,7 @@ def packed(value: object) -> bytes:
     try:
         result: bytes = _PACKERS.pack(value)
     except (OverflowError, TypeError, ValueError) as error:
-        raise Unencodable(f"cannot encode an event: {error}") from error
+        raise Unencodable(say("cannot encode an event: {error}", error=error)) from error
     return result
 
 

@@ -16,6 +16,7 @@ from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.room import read_growing
 from wxgptd.ports.record import AnyRecord
 from wxgptd.untyped import Packed
+from wxgptd.wording import say
 
 
 class LogDamaged(WxgptError):
@@ -36,9 +37,17 @@ class SegmentDropped(WxgptError):
 def damaged(path: Path, offset: int, why: str) -> LogDamaged:
     """Return the error for damage at `offset` of the segment at `path`."""
     return LogDamaged(
-        f"the event log is damaged: {path.name} at byte {offset}: {why}",
-        hint="nothing was changed; `wxgpt log verify` lists all damage, `wxgpt log repair` saves "
-        "every intact commit (--dry-run shows which); a backup may have more",
+        say(
+            "the event log is damaged: {name} at byte {offset}: {why}",
+            name=path.name,
+            offset=offset,
+            why=why,
+        ),
+        hint=say(
+            "nothing was changed; `wxgpt log verify` lists all damage, `wxgpt log "
+            "repair` saves every intact commit (--dry-run shows which); a backup may "
+            "have more"
+        ),
         offset=offset,
         why=why,
     )
@@ -186,9 +195,14 @@ def require_format(path: Path, header: framing.Header) -> None:
     """
     if not framing.PLAIN_VERSION <= header.version <= framing.FORMAT_VERSION:
         raise LogDamaged(
-            f"{path.name} has format {header.version}, "
-            f"but this wxgptd only reads formats up to {framing.FORMAT_VERSION}",
-            hint="a newer wxgptd wrote this log: install that version or a later one",
+            say(
+                "{name} has format {version}, but this wxgptd only reads formats up to "
+                "{format_version}",
+                name=path.name,
+                version=header.version,
+                format_version=framing.FORMAT_VERSION,
+            ),
+            hint=say("a newer wxgptd wrote this log: install that version or a later one"),
         )
 
 
@@ -256,8 +270,8 @@ class mapped:  # noqa: N801 (a context manager, like `suppress`)
             return self._read()
         except FileNotFoundError:
             raise SegmentDropped(
-                f"{self._path.name} was dropped while the log was being read",
-                hint="old segments are dropped once a snapshot covers them; try again",
+                say("{name} was dropped while the log was being read", name=self._path.name),
+                hint=say("old segments are dropped once a snapshot covers them; try again"),
             ) from None
 
     def _read(self) -> memoryview:

@@ -39,6 +39,7 @@ from wxgptd.eventlog import (
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.room import first_used, used_bytes
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded
+from wxgptd.wording import say
 
 _NO_HEADER = "its header is invalid"
 
@@ -128,7 +129,7 @@ def repair(directory: Path, aside: Path, keys: Keyring, segment_bytes: int) -> P
     result.kept = log_writing.write(fresh, salvage.entries(), segment_bytes, result.begins_at)
     if not result.kept and salvage.snapshot is None:
         shutil.rmtree(fresh)
-        raise NothingToRecover(f"no event in {directory} can be saved")
+        raise NothingToRecover(say("no event in {directory} can be saved", directory=directory))
     if salvage.snapshot is not None:
         name = segments.snapshot_name(salvage.snapshot.last_seq)
         segments.write_durably(fresh / name, (directory / name).read_bytes())

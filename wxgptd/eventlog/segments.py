@@ -14,6 +14,7 @@ from typing import IO
 
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.disk import DISK
+from wxgptd.wording import say
 
 _NAME = re.compile(r"(\d{20})\.wxlog")
 _SNAPSHOT_NAME = re.compile(r"(\d{20})\.wxsnap")
@@ -136,13 +137,17 @@ def make_private_directory(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StateDirectoryUnusable(
-            f"cannot create the directory {path}: {error.strerror}",
-            hint="set [server] state_dir to a directory that the daemon's user can write to",
+            say(
+                "cannot create the directory {path}: {strerror}", path=path, strerror=error.strerror
+            ),
+            hint=say("set [server] state_dir to a directory that the daemon's user can write to"),
         ) from error
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise StateDirectoryUnusable(
-            f"the directory {path} is not writable by this user",
-            hint="run as the user that owns it, or set [server] state_dir to another directory",
+            say("the directory {path} is not writable by this user", path=path),
+            hint=say(
+                "run as the user that owns it, or set [server] state_dir to another directory"
+            ),
         )
 
 
@@ -158,8 +163,12 @@ class StateLock:
             holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip()
             os.close(self._descriptor)
             raise StateDirectoryLocked(
-                f"another wxgptd (process {holder or 'unknown'}) is using {state_dir}",
-                hint="stop that process first, or give this one its own [server] state_dir",
+                say(
+                    "another wxgptd (process {holder}) is using {state_dir}",
+                    holder=holder or "unknown",
+                    state_dir=state_dir,
+                ),
+                hint=say("stop that process first, or give this one its own [server] state_dir"),
             ) from None
         os.ftruncate(self._descriptor, 0)
         with contextlib.suppress(OSError):  # for people to read; a full disk has no room for it

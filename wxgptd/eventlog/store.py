@@ -43,6 +43,7 @@ from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
 from wxgptd.ports.appending import Appending, Group
 from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
 from wxgptd.ports.store import InSession
+from wxgptd.wording import say
 
 MAX_WAITING = 20_000
 """How many appends may wait for a stalled disk before new questions are rejected."""
@@ -211,7 +212,7 @@ class LogStore:
             Unencodable: an event has a value that cannot be written.
         """
         if self._writer is None:
-            raise StoreUnavailable("the event log is not open")
+            raise StoreUnavailable(say("the event log is not open"))
         if self._failed is not None:
             return self._writer.next_seq - 1  # `committed` fails
         existing = self._keys.of(user)
@@ -254,7 +255,7 @@ class LogStore:
             StoreUnavailable: the log cannot be written.
         """
         if self._failed is not None or self._writer is None:
-            return fail(self._failed or StoreUnavailable("the event log is not open"))
+            return fail(self._failed or StoreUnavailable(say("the event log is not open")))
         self._flush()
         self._flushes.scheduled = True
         self._writer.begin_segment(self._flushes.begin_empty())

@@ -19,6 +19,7 @@ from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.loading import Index
 from wxgptd.eventlog.user_key import UserKey, number_of
 from wxgptd.ports.appending import Group
+from wxgptd.wording import say
 
 ERASED = codec.TAGS[e.UserErased]
 
@@ -40,7 +41,9 @@ def entries_of(first_seq: int, events: int, payload: bytes) -> Sequence[codec.En
         if len(entries) != events or not all(map(_is_entry, entries)):
             raise ValueError("it is not a commit group")
     except (ValueError, TypeError) as error:
-        raise CannotTake(f"event {first_seq} cannot be read: {error}") from error
+        raise CannotTake(
+            say("event {first_seq} cannot be read: {error}", first_seq=first_seq, error=error)
+        ) from error
     return entries
 
 
@@ -53,7 +56,9 @@ def index(reading: Index, first_seq: int, entries: Sequence[codec.Entry]) -> Non
     try:
         reading.take(first_seq, entries)
     except (ValueError, TypeError, LookupError, AttributeError, WxgptError) as error:
-        raise CannotTake(f"event {first_seq} cannot be read: {error}") from error
+        raise CannotTake(
+            say("event {first_seq} cannot be read: {error}", first_seq=first_seq, error=error)
+        ) from error
 
 
 def adopt(keys: Keyring, records: Iterable[bytes]) -> list[UserKey]:
@@ -67,7 +72,7 @@ def adopt(keys: Keyring, records: Iterable[bytes]) -> list[UserKey]:
         try:
             added += filter(None, [keys.adopt(record)])
         except (ValueError, TypeError, WxgptError) as error:
-            raise CannotTake(f"a key cannot be read: {error}") from error
+            raise CannotTake(say("a key cannot be read: {error}", error=error)) from error
     return added
 
 
@@ -105,7 +110,9 @@ class Taking:
             try:
                 yield key.user, codec.event(entry, key)
             except (ValueError, TypeError, LookupError, AttributeError) as error:
-                raise CannotTake(f"event {seq} cannot be read: {error}") from error
+                raise CannotTake(
+                    say("event {seq} cannot be read: {error}", seq=seq, error=error)
+                ) from error
         path = self._keys.path
         known = dict.fromkeys(early_erasures.read(path)) if missing else {}
         if not known.keys() >= set(missing):

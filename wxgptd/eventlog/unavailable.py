@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wxgptd.errors import WxgptError
 from wxgptd.ports.appending import ReplicaUnavailable, Superseded
+from wxgptd.wording import say
 
 
 class StoreUnavailable(WxgptError):
@@ -16,13 +17,17 @@ def unavailable(error: Exception) -> StoreUnavailable:
     """Return the error to report after `error`, which stopped the writer."""
     if isinstance(error, Superseded):
         return StoreUnavailable(
-            f"{error}, and this one stops",
-            hint="nothing is wrong: systemd starts it again, and it follows the other node",
+            say("{error}, and this one stops", error=error),
+            hint=say("nothing is wrong: systemd starts it again, and it follows the other node"),
         )
     if isinstance(error, ReplicaUnavailable):
-        return StoreUnavailable(f"the event log cannot be written: {error}", hint=error.hint)
+        return StoreUnavailable(
+            say("the event log cannot be written: {error}", error=error), hint=error.hint
+        )
     reason = getattr(error, "strerror", None) or repr(error)
     return StoreUnavailable(
-        f"the event log cannot be written: {reason}",
-        hint="check the disk and its free space, then restart the daemon, which recovers the log",
+        say("the event log cannot be written: {reason}", reason=reason),
+        hint=say(
+            "check the disk and its free space, then restart the daemon, which recovers the log"
+        ),
     )

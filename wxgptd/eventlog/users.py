@@ -24,6 +24,7 @@ from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.positions import Frames, Generation, Place
 from wxgptd.eventlog.snapshot import Snapshot, SnapshotDamaged
 from wxgptd.eventlog.user_key import UserKey, number_of
+from wxgptd.wording import say
 
 LISTED_BESIDES = 64
 """How many more to list than asked for, as some records belong to no follower."""
@@ -169,8 +170,12 @@ class Users:
             if self.sets_aside:
                 self._snapshot.set_aside()
             raise SnapshotDamaged(
-                f"the snapshot {self._snapshot.path.name} is damaged: {error}",
-                hint="nothing is lost: the next start uses the snapshot before it",
+                say(
+                    "the snapshot {name} is damaged: {error}",
+                    name=self._snapshot.path.name,
+                    error=error,
+                ),
+                hint=say("nothing is lost: the next start uses the snapshot before it"),
             ) from error
         return state_codec.unpack_state(key.open(user.frozen)) if user.frozen else EMPTY
 
@@ -191,7 +196,7 @@ class Users:
         except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:
             raise reader.LogDamaged(
                 f"{what}: {error}",
-                hint="`wxgpt log verify` locates the damage, `wxgpt log repair` removes it",
+                hint=say("`wxgpt log verify` locates the damage, `wxgpt log repair` removes it"),
             ) from error
 
     def newest_entries(self, most: int) -> Iterator[codec.Entry]:

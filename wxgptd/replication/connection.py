@@ -23,12 +23,16 @@ from wxgptd.errors import WxgptError
 from wxgptd.ports.appending import ReplicaRefused, ReplicaUnavailable
 from wxgptd.ports.replica import Bounds
 from wxgptd.replication.streams import LEAST_VERSION, Version
+from wxgptd.wording import say
 
 log = Logger()
 
 T = TypeVar("T")
 
 REQUEST_TIMEOUT_S = 2.0
+REPEAT_TIMEOUT_S = 0.5
+"""The timeout while requests fail, so that the first one after an election comes soon after it."""
+
 PAUSE_S = 0.05
 CUT_OFF_AFTER_S = 2.0
 """Once requests have failed for so long, the server may be cut off from the others: connect to
@@ -70,7 +74,8 @@ class Connection:
         self._access = access
         self._name = name
         self.client = Client()
-        self.streams: JetStreamContext = self.client.jetstream(timeout=REQUEST_TIMEOUT_S)
+        self._usual: JetStreamContext = self.client.jetstream(timeout=REQUEST_TIMEOUT_S)
+        self._soon: JetStreamContext = self.client.jetstream(timeout=REPEAT_TIMEOUT_S)
         self.connected_since: float | None = None
         self._closing = self._has_begun = False
         self._failing_since: float | None = None
@@ -155,13 +160,15 @@ class Connection:
             except TRANSIENT as error:
                 if "authorization violation" in str(error).lower():
                     raise ReplicaRefused(
-                        f"the NATS servers refuse the connection: {error}",
-                        hint="check `credentials` in [cluster]",
+                        say("the NATS servers refuse the connection: {error}", error=error),
+                        hint=say("check `credentials` in [cluster]"),
                     ) from error
                 if NO_TLS in str(error):
                     raise ReplicaRefused(
-                        f"the NATS server {self.where}: {NO_TLS}",
-                        hint="see etc/nats.conf, or write nats:// instead of tls:// in [cluster]",
+                        say("the NATS server {where}: {no_tls}", where=self.where, no_tls=NO_TLS),
+                        hint=say(
+                            "see etc/nats.conf, or write nats:// instead of tls:// in [cluster]"
+                        ),
                     ) from error
                 if not self._patient and time.monotonic() > deadline:
                     raise
@@ -198,8 +205,13 @@ class Connection:
         if found < LEAST_VERSION:
             least = ".".join(map(str, LEAST_VERSION))
             raise ReplicaRefused(
-                f"the NATS server {self.where} has version {found}, but {least} or later is needed",
-                hint="earlier ones accept two appends where only one may succeed",
+                say(
+                    "the NATS server {where} has version {found}, but {least} or later is needed",
+                    where=self.where,
+                    found=found,
+                    least=least,
+                ),
+                hint=say("earlier ones accept two appends where only one may succeed"),
             )
 
     def _tls(self) -> ssl.SSLContext | None:
@@ -243,6 +255,11 @@ class Connection:
         log.info("connected to the NATS server {url}", url=self.where)
 
     @property
+    def streams(self) -> JetStreamContext:
+        """JetStream, with a timeout for the next request."""
+        return self._usual if self._failing_since is None else self._soon
+
+    @property
     def where(self) -> str:
         """The server's host and port."""
         url = self.client.connected_url
@@ -265,9 +282,12 @@ class Connection:
                 result = await attempt()
             except nats.errors.MaxPayloadError:
                 raise ReplicaRefused(
-                    f"the NATS servers accept messages of {self.client.max_payload:,} bytes, and "
-                    "this one is larger",
-                    hint="set max_payload = 8MB in their configuration: see etc/nats.conf",
+                    say(
+                        "the NATS servers accept messages of {max_payload:,} bytes, and this one "
+                        "is larger",
+                        max_payload=self.client.max_payload,
+                    ),
+                    hint=say("set max_payload = 8MB in their configuration: see etc/nats.conf"),
                 ) from None
             except NotFoundError:
                 self._failing_since = None
@@ -334,4 +354,4 @@ def _passes(error: APIError) -> bool:
 
 
 def _closed() -> WxgptError:
-    return ReplicaUnavailable("the connection to the NATS servers was closed")
+    return ReplicaUnavailable(say("the connection to the NATS servers was closed"))

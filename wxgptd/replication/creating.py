@@ -14,6 +14,7 @@ from wxgptd.errors import WxgptError
 from wxgptd.replication import streams
 from wxgptd.replication.connection import TRANSIENT, Access, Connection
 from wxgptd.replication.streams import Identity, Names
+from wxgptd.wording import say
 
 WAIT_S = 10.0
 
@@ -85,15 +86,23 @@ class Servers:
         except APIError as error:
             if error.err_code == _EXISTS:
                 raise CannotCreate(
-                    f"the cluster {self._cluster} exists already",
-                    hint="`wxgpt cluster status` shows it",
+                    say("the cluster {cluster} exists already", cluster=self._cluster),
+                    hint=say("`wxgpt cluster status` shows it"),
                 ) from error
             if error.err_code in _TOO_FEW_SERVERS:
                 raise CannotCreate(
-                    f"these NATS servers cannot keep {copies} copies: {error.description}",
-                    hint="three servers are needed; to try it out with a single one: --copies 1",
+                    say(
+                        "these NATS servers cannot keep {copies} copies: {description}",
+                        copies=copies,
+                        description=error.description,
+                    ),
+                    hint=say(
+                        "three servers are needed; to try it out with a single one: --copies 1"
+                    ),
                 ) from error
-            raise CannotCreate(f"the NATS servers refuse: {error.description}") from error
+            raise CannotCreate(
+                say("the NATS servers refuse: {description}", description=error.description)
+            ) from error
 
     def hears_a_node(self, within_s: float) -> bool:
         """Return whether a node of the cluster sends a beat within that time."""
@@ -160,8 +169,8 @@ def reached(access: Access, cluster: str) -> Iterator[Servers]:
     except (*TRANSIENT, APIError) as error:
         why = str(error) or type(error).__name__
         raise WxgptError(
-            f"the NATS servers do not answer: {why}",
-            hint=f"are they running? {', '.join(access.servers)}",
+            say("the NATS servers do not answer: {why}", why=why),
+            hint=say("are they running? {servers}", servers=", ".join(access.servers)),
         ) from error
     finally:
         connection.close().result(WAIT_S)

@@ -31,6 +31,7 @@ from wxgptd.ports.replica import Beat, Bounds, Claim, Listener, Message
 from wxgptd.replication import messages
 from wxgptd.replication.connection import TRANSIENT, Access, Connection
 from wxgptd.replication.streams import Identity, Names
+from wxgptd.wording import say
 
 T = TypeVar("T")
 
@@ -108,17 +109,19 @@ class NatsReplica:
         Raises:
             ReplicaRefused: it has not, or there is no such cluster.
         """
-        node, streams = self._node, self._connection.streams
+        node, connection = self._node, self._connection
         try:
-            info = await self._connection.persist(lambda: streams.stream_info(self._names.log))
+            info = await connection.persist(lambda: connection.streams.stream_info(self._names.log))
         except NotFoundError:
             raise ReplicaRefused(
-                f"there is no cluster {node.cluster} on these NATS servers",
-                hint="`wxgpt cluster init` creates it, on the node whose log goes on",
+                say("there is no cluster {cluster} on these NATS servers", cluster=node.cluster),
+                hint=say("`wxgpt cluster init` creates it, on the node whose log goes on"),
             ) from None
         identity = Identity.read(info.config.metadata)
         if identity is None:
-            raise ReplicaRefused(f"the stream {self._names.log} was not made by wxgptd")
+            raise ReplicaRefused(
+                say("the stream {log} was not made by wxgptd", log=self._names.log)
+            )
         self.begins_after = identity.after
         self.appending.cluster_id = identity.id
         self.appending.key = messages.key_for(node.master, identity.id)
@@ -129,8 +132,10 @@ class NatsReplica:
         ):
             if ours != theirs:
                 raise ReplicaRefused(
-                    f"the cluster {node.cluster} has another {what}",
-                    hint="`wxgpt backup` on a node of the cluster, and `wxgpt restore` here",
+                    say(
+                        "the cluster {cluster} has another {what}", cluster=node.cluster, what=what
+                    ),
+                    hint=say("`wxgpt backup` on a node of the cluster, and `wxgpt restore` here"),
                 )
 
     def bounds(self) -> Deferred[Bounds]:
@@ -155,10 +160,12 @@ class NatsReplica:
     async def _message(
         self, stream: str, *, seq: int | None = None, subject: str | None = None
     ) -> RawStreamMsg | None:
-        streams = self._connection.streams
+        connection = self._connection
         with contextlib.suppress(NotFoundError):
-            return await self._connection.persist(
-                lambda: streams.get_msg(stream, seq=seq, subject=subject, direct=seq is not None)
+            return await connection.persist(
+                lambda: connection.streams.get_msg(
+                    stream, seq=seq, subject=subject, direct=seq is not None
+                )
             )
         return None
 
@@ -212,7 +219,7 @@ class NatsReplica:
     ) -> Deferred[T]:
         if self._connection.is_closing:
             work.close()
-            return fail(ReplicaUnavailable("the connection to the NATS servers was closed"))
+            return fail(ReplicaUnavailable(say("the connection to the NATS servers was closed")))
         return self._fired_by(self._connection.call(_within(work, within_s)))
 
     def _fired_by(self, future: Future[T]) -> Deferred[T]:
@@ -229,7 +236,9 @@ class NatsReplica:
             except (WxgptError, ValueError) as error:
                 result.errback(error)
             except (*TRANSIENT, APIError, FutureCancelledError) as error:
-                unavailable = ReplicaUnavailable(f"the NATS servers do not answer: {error!r}")
+                unavailable = ReplicaUnavailable(
+                    say("the NATS servers do not answer: {error!r}", error=error)
+                )
                 result.errback(Failure(unavailable))
             except Exception:  # noqa: BLE001 (a bug must not leave the caller waiting)
                 result.errback(Failure())
@@ -284,9 +293,9 @@ class NatsAppending:
 
     async def _put_key(self, reference: str, record: bytes) -> None:
         headers = {_ID: f"{self._run}-key-{reference[-16:]}"}
-        streams, names = self._connection.streams, self._names
-        await self._connection.persist(
-            lambda: streams.publish(
+        connection, names = self._connection, self._names
+        await connection.persist(
+            lambda: connection.streams.publish(
                 names.key(reference), record, stream=names.keys, headers=dict(headers)
             ),
             self._require_same_cluster,
@@ -301,12 +310,12 @@ class NatsAppending:
         Raises:
             Superseded: there is another message since.
         """
-        streams, names = self._connection.streams, self._names
+        connection, names = self._connection, self._names
         headers = {_EXPECTED_LAST: str(after), _ID: identifier}
         while True:
             try:
-                stored = await self._connection.persist(
-                    lambda: streams.publish(
+                stored = await connection.persist(
+                    lambda: connection.streams.publish(
                         names.log_subject, data, stream=names.log, headers=dict(headers)
                     ),
                     self._require_same_cluster,
@@ -317,7 +326,9 @@ class NatsAppending:
                 await self._require_same_cluster()
                 bounds = await self._connection.bounds(names.log)
                 if bounds.last < after:
-                    raise Superseded("the cluster's log was replaced by another one") from error
+                    raise Superseded(
+                        say("the cluster's log was replaced by another one")
+                    ) from error
                 if bounds.last > after:
                     return await self._own(identifier, after + 1)
                 # The servers sometimes say so although it is not true; and once they have dropped
@@ -333,17 +344,17 @@ class NatsAppending:
         Raises:
             Superseded: they have.
         """
-        streams, names = self._connection.streams, self._names
+        connection, names = self._connection, self._names
         try:
-            info = await streams.stream_info(names.log)
-            await streams.stream_info(names.keys)
+            info = await connection.streams.stream_info(names.log)
+            await connection.streams.stream_info(names.keys)
         except NotFoundError:
-            raise Superseded("the cluster's streams are gone") from None
+            raise Superseded(say("the cluster's streams are gone")) from None
         except (*TRANSIENT, APIError):
             return
         identity = Identity.read(info.config.metadata)
         if identity is None or identity.id != self.cluster_id:
-            raise Superseded("the cluster was created again")
+            raise Superseded(say("the cluster was created again"))
 
     async def _own(self, identifier: str, place: int) -> int:
         """Return `place` if the message there has that identifier.
@@ -351,11 +362,13 @@ class NatsAppending:
         Raises:
             Superseded: another node's message is there.
         """
-        streams = self._connection.streams
-        found = await self._connection.persist(lambda: streams.get_msg(self._names.log, seq=place))
+        connection = self._connection
+        found = await connection.persist(
+            lambda: connection.streams.get_msg(self._names.log, seq=place)
+        )
         if (found.headers or {}).get(_ID) == identifier:
             return place
-        raise Superseded("another node has taken the lead")
+        raise Superseded(say("another node has taken the lead"))
 
     def erase(self, references: Sequence[str]) -> None:
         """Delete the keys of these references for good."""
@@ -366,14 +379,14 @@ class NatsAppending:
         await asyncio.gather(*map(self._delete, references))
 
     async def _delete(self, reference: str) -> None:
-        streams, names = self._connection.streams, self._names
+        connection, names = self._connection, self._names
         subject = names.key(reference)
         with contextlib.suppress(NotFoundError):
-            found = await self._connection.persist(
-                lambda: streams.get_msg(names.keys, subject=subject)
+            found = await connection.persist(
+                lambda: connection.streams.get_msg(names.keys, subject=subject)
             )
             place = found.seq or 0
-            await self._connection.persist(lambda: streams.delete_msg(names.keys, place))
+            await connection.persist(lambda: connection.streams.delete_msg(names.keys, place))
 
 
 async def _within(work: Coroutine[object, object, T], seconds: float | None) -> T:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from wxgpt import options, render
+from wxgpt.language import spoken
 
 
 @click.command("backup")
@@ -28,9 +29,18 @@ def command(target: Path) -> None:
     master = options.master_key(state_dir)
     contents = archive.backup(state_dir, target, master)
     users = render.counted(contents.users, "user")
-    click.echo(f"{target}: events up to {contents.last_seq} of {users}, verified")
+    click.echo(
+        spoken(
+            "{target}: events up to {last_seq} of {users}, verified",
+            target=target,
+            last_seq=contents.last_seq,
+            users=users,
+        )
+    )
     if not master_key.master_path(state_dir).exists():
         click.echo(
-            "note: the master key ([log] master_key) is not in the backup: keep it elsewhere",
+            spoken(
+                "note: the master key ([log] master_key) is not in the backup: keep it elsewhere"
+            ),
             err=True,
         )

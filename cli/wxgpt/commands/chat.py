@@ -11,8 +11,10 @@ import click
 
 from wxgpt import completing, options
 from wxgpt.failures import UsageFailure
+from wxgpt.language import spoken
 from wxgpt.wechat import deliveries, silence, webhooks
 from wxgptd.untyped import Reactor, Result
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgpt.prompt import Prompt
@@ -49,7 +51,9 @@ def command(user: str, account: str | None, url: str | None) -> None:
     from wxgpt.wechat import messages, peer
 
     if not sys.stdin.isatty():
-        raise UsageFailure("chat needs a terminal", hint="use `wxgpt send TEXT` in scripts")
+        raise UsageFailure(
+            say("chat needs a terminal"), hint=say("use `wxgpt send TEXT` in scripts")
+        )
     config = options.load_config()
     hook = webhooks.webhook(config, account, url, None)
 
@@ -94,7 +98,7 @@ async def _converse(prompt: Prompt, say: Callable[[str], Coroutine[Result, Resul
         click.echo(PROMPT, nl=False, err=True)
 
     async def listen() -> None:
-        click.echo("Type a message; ^D quits.", err=True)
+        click.echo(spoken("Type a message; ^D quits."), err=True)
         while (line := await prompt.ask(PROMPT)) is not None:
             if line.strip():
                 sending = Deferred.fromCoroutine(say(line))

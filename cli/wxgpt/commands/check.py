@@ -8,6 +8,8 @@ import click
 
 from wxgpt import completing, options, render
 from wxgpt.failures import UsageFailure
+from wxgpt.language import spoken
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,18 +63,18 @@ def command(
       wxgpt check --event CLICK:MENU_PRICES
     """
     from wxgpt.diagnosis.configuration import group_that_reads
-    from wxgptd.config import ConfigError, chat_command, doubts, load, webhook_path
+    from wxgptd.config import ConfigError, doubts, load
 
     path = options.config_path()
     try:
         config = load(path, elsewhere=True)
     except ConfigError as error:
         for fault in error.faults:
-            click.echo(f"{path}: {fault}", err=True)
+            click.echo(spoken("{path}: {fault}", path=path, fault=fault), err=True)
         raise ConfigError(path, [render.counted(len(error.faults), "error")]) from None
     probes = [probe for probe in (message, event, kind) if probe is not None]
     if len(probes) > 1:
-        raise UsageFailure("give only one of --message, --event and --kind")
+        raise UsageFailure(say("give only one of --message, --event and --kind"))
     if probes:
         _explain(config, account, _content(message, event, kind))
         return
@@ -85,16 +87,39 @@ def command(
     if output == "json":
         click.echo(render.dumps({"ok": True, "path": str(path), "doubts": list(doubts(config))}))
         return
-    for name, settings in config.account.items():
-        mode = "safe mode" if settings.aes_key else "plain text"
-        click.echo(f"account {name}: {webhook_path(name, settings)}, {mode}")
-    for name, assistant in config.assistant.items():
-        click.echo(f"assistant {name}: {chat_command(name, assistant)} asks {assistant.model}")
+    _show_summary(config)
     for doubt in doubts(config):
-        click.echo(f"warning: {doubt}", err=True)
+        click.echo(spoken("warning: {doubt}", doubt=doubt), err=True)
     if group := group_that_reads(path):
-        click.echo(f"warning: {path} is readable by group {group}", err=True)
-    click.echo(f"{path}: ok")
+        click.echo(
+            spoken("warning: {path} is readable by group {group}", path=path, group=group), err=True
+        )
+    click.echo(spoken("{path}: ok", path=path))
+
+
+def _show_summary(config: Config) -> None:
+    """Show the accounts and the assistants, one per line."""
+    from wxgptd.config import chat_command, webhook_path
+
+    for name, settings in config.account.items():
+        mode = say("safe mode") if settings.aes_key else say("plain text")
+        click.echo(
+            spoken(
+                "account {name}: {webhook_path}, {mode}",
+                name=name,
+                webhook_path=webhook_path(name, settings),
+                mode=mode,
+            )
+        )
+    for name, assistant in config.assistant.items():
+        click.echo(
+            spoken(
+                "assistant {name}: {chat_command} asks {model}",
+                name=name,
+                chat_command=chat_command(name, assistant),
+                model=assistant.model,
+            )
+        )
 
 
 def _show_backend(config: Config) -> None:
@@ -104,8 +129,8 @@ def _show_backend(config: Config) -> None:
 
     for name, account in config.account.items():
         url = config.server.public_url.rstrip("/") + webhook_path(name, account)
-        key = account.aes_key.reveal() if account.aes_key else "(any · 随机生成)"
-        click.echo(f"account {name}")
+        key = account.aes_key.reveal() if account.aes_key else spoken("(any)")
+        click.echo(spoken("account {name}", name=name))
         click.echo(backend_values(url, account.token.reveal(), key, safe=bool(account.aes_key)))
 
 
@@ -147,7 +172,10 @@ def _content(message: str | None, event: str | None, kind: str | None) -> Conten
                 return Ignorable(other, key)
     if kind not in rules.KINDS or kind in ("event", "text"):
         kinds = ", ".join(name for name in rules.KINDS if name not in ("event", "text"))
-        raise UsageFailure(f"no such kind: {kind}", hint=f"kinds: {kinds}; or use --event")
+        raise UsageFailure(
+            say("no such kind: {kind}", kind=kind),
+            hint=say("kinds: {kinds}; or use --event", kinds=kinds),
+        )
     if kind == "image":
         return Picture("")
     return Text("", kind) if kind in ("location", "link") else Unsupported(kind)
@@ -178,19 +206,19 @@ def _explain(config: Config, name: str | None, content: Content) -> None:
         for situation, state, at in _situations(config, account_policy)
     }
     if isinstance(message.phrase.action, Continue):
-        click.echo("first: the next part of the last answer, if there is one; otherwise")
+        click.echo(spoken("first: the next part of the last answer, if there is one; otherwise"))
     if handlers.get(AFTER_EXPIRY) == handlers[OUTSIDE]:
         del handlers[AFTER_EXPIRY]
     if len(set(handlers.values())) == 1:
         event = rules.kind_of(content) == "event" and message.always is None
-        situation = "in or outside a session" if event else "always"
-        click.echo(f"{situation}: {handlers[OUTSIDE]}")
+        where = say("in or outside a session") if event else say("always")
+        click.echo(spoken("{situation}: {handler}", situation=where, handler=handlers[OUTSIDE]))
         return
     for situation, handler in handlers.items():
-        click.echo(f"{situation}: {handler}")
+        click.echo(spoken("{situation}: {handler}", situation=situation, handler=handler))
 
 
-AFTER_EXPIRY, OUTSIDE = "after a session expired", "outside a session"
+AFTER_EXPIRY, OUTSIDE = say("after a session expired"), say("outside a session")
 
 
 def _situations(config: Config, policy: Policy) -> Iterator[tuple[str, UserState, float]]:
@@ -202,7 +230,7 @@ def _situations(config: Config, policy: Policy) -> Iterator[tuple[str, UserState
     first = AssistantName(next(iter(config.assistant)))
     live = Session(SessionId(""), first, 0.0, 0.0, policy.session_ttl_s)
     talking = EMPTY._replace(version=1, live=live)
-    yield "in a session", talking, 0.0
+    yield say("in a session"), talking, 0.0
     if policy.resume_within_s:
         yield AFTER_EXPIRY, talking, policy.session_ttl_s
     yield OUTSIDE, EMPTY, 0.0
@@ -218,22 +246,28 @@ def _describe_handler(route: Route, config: Config, name: str, content: Content)
         case routing.ByRule(rule=rule) | routing.Membership(rule=rule) if rule is not None:
             return _describe_rule(rule)
         case routing.Membership() if account.welcome and isinstance(content, Subscribe):
-            return f"the welcome of account {name}"
+            return say("the welcome of account {name}", name=name)
         case routing.Command(action=phrases.Open(assistant=assistant)):
-            return f"the chat command that opens a session with {assistant}"
+            return say(
+                "the chat command that opens a session with {assistant}", assistant=assistant
+            )
         case routing.Command(action=phrases.Unknown(nearest=nearest)):
-            return f"not a chat command; {nearest or '/help'} is suggested"
+            return say("not a chat command; {nearest} is suggested", nearest=nearest or "/help")
         case routing.Command(action=action, resumes=resumes):
-            suffix = " (the session is resumed)" if resumes else ""
-            return f"the chat command {COMMAND_NAMES[type(action).__name__]}{suffix}"
+            suffix = say(" (the session is resumed)") if resumes else ""
+            return say(
+                "the chat command {command}{suffix}",
+                command=COMMAND_NAMES[type(action).__name__],
+                suffix=suffix,
+            )
         case routing.Ask(resumes=True):
-            return "resumes the session, as its next question (after_expiry)"
+            return say("resumes the session, as its next question (after_expiry)")
         case routing.Ask():
             return _question(config, name, content)
         case routing.Hint():
-            return "held; a hint says so, and a tap resumes the session (after_expiry)"
+            return say("held; a hint says so, and a tap resumes the session (after_expiry)")
         case _:
-            return "nothing; WeChat gets `success`"
+            return say("nothing; WeChat gets `success`")
 
 
 COMMAND_NAMES = {
@@ -256,13 +290,15 @@ def _question(config: Config, name: str, content: Content) -> str:
     match content:
         case Text() if account.open_without_command:
             assistant = account.assistant or next(iter(config.assistant))
-            return f"a question; outside a session it opens one with {assistant}"
+            return say(
+                "a question; outside a session it opens one with {assistant}", assistant=assistant
+            )
         case Text():
-            return "a question for the model"
+            return say("a question for the model")
         case Picture():
-            return "a question if the model has vision, otherwise a reply that it has none"
+            return say("a question if the model has vision, otherwise a reply that it has none")
         case _:
-            return "a reply that this kind is not supported"
+            return say("a reply that this kind is not supported")
 
 
 def _describe_rule(rule: Rule) -> str:
@@ -270,11 +306,18 @@ def _describe_rule(rule: Rule) -> str:
 
     match rule.action:
         case Backend(url=url):
-            effect = f"forwards to {url.split('?')[0]}"
+            effect = say("forwards to {url}", url=url.split("?")[0])
         case TextReply(text=text):
-            effect = f"replies {render.shorten(render.printable(text), 60)}"
+            effect = say("replies {text}", text=render.shorten(render.printable(text), 60))
         case NewsReply(articles=articles):
-            effect = f"replies with news: {render.printable(articles[0].title)}"
+            effect = say("replies with news: {title}", title=render.printable(articles[0].title))
         case reply:
-            effect = f"replies with {type(reply).__name__.removesuffix('Reply').lower()}"
-    return f"rule {rule.number} ({render.printable(rule.about)}) {effect}"
+            effect = say(
+                "replies with {kind}", kind=type(reply).__name__.removesuffix("Reply").lower()
+            )
+    return say(
+        "rule {number} ({about}) {effect}",
+        number=rule.number,
+        about=render.printable(rule.about),
+        effect=effect,
+    )

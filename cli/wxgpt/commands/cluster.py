@@ -8,7 +8,9 @@ import click
 
 from wxgpt import control, options, render
 from wxgpt.cluster_access import NoCluster, access
+from wxgpt.language import spoken
 from wxgptd.errors import WxgptError
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgptd import config as cfg
@@ -77,23 +79,31 @@ def init(copies: int, replace: bool, yes: bool) -> None:
     with creating.reached(access(cluster), cluster.name) as servers:
         if servers.hears_a_node(BEATS_WITHIN_S):
             raise NodesRun(
-                f"nodes of the cluster {cluster.name} are running",
-                hint="`wxgpt cluster status` lists them; stop all of them first",
+                say("nodes of the cluster {name} are running", name=cluster.name),
+                hint=say("`wxgpt cluster status` lists them; stop all of them first"),
             )
         if replace:
             if not yes:
                 click.confirm(
-                    f"Continue from event {after} of the log here? Events that only other nodes "
-                    "have are lost",
+                    spoken(
+                        "Continue from event {after} of the log here? Events that only other nodes "
+                        "have are lost",
+                        after=after,
+                    ),
                     abort=True,
                 )
             servers.delete()
         servers.create(master, link_key, after, cluster.keep, copies)
     click.echo(
-        f"created the cluster {cluster.name}, whose log continues after event {after} of the one "
-        f"in {state_dir}"
+        spoken(
+            "created the cluster {name}, whose log continues after event {after} of the "
+            "one in {state_dir}",
+            name=cluster.name,
+            after=after,
+            state_dir=state_dir,
+        )
     )
-    click.echo("next: restart the daemon here, before anything else is written to its log")
+    click.echo(spoken("next: restart the daemon here, before anything else is written to its log"))
 
 
 def _keys(config: cfg.Config) -> tuple[bytes, bytes]:
@@ -105,8 +115,8 @@ def _keys(config: cfg.Config) -> tuple[bytes, bytes]:
         link_key = path.read_bytes()
     except FileNotFoundError:
         raise NoCluster(
-            f"{path} is missing: the daemon has not run here yet",
-            hint="start it once without [cluster]: that makes the keys which all nodes share",
+            say("{path} is missing: the daemon has not run here yet", path=path),
+            hint=say("start it once without [cluster]: that makes the keys which all nodes share"),
         ) from None
     if config.log.master_key:
         return master_key.parse_master(config.log.master_key.reveal()), link_key
@@ -116,7 +126,8 @@ def _keys(config: cfg.Config) -> tuple[bytes, bytes]:
 def _required(config: cfg.Config) -> cfg.Cluster:
     if not config.cluster.name:
         raise NoCluster(
-            f"{options.config_path()} has no [cluster]", hint="see docs/cluster.md for an example"
+            say("{config_path} has no [cluster]", config_path=options.config_path()),
+            hint=say("see docs/cluster.md for an example"),
         )
     return config.cluster
 
@@ -133,28 +144,50 @@ def status(output: str) -> None:
     """
     code, summary = control.request("GET", "/cluster")
     if code == 404:
-        raise NoCluster("the daemon here is alone: its configuration has no [cluster]")
+        raise NoCluster(say("the daemon here is alone: its configuration has no [cluster]"))
     control.require_ready(code)
     if output == "json":
         click.echo(render.dumps(summary))
         return
     leader = summary["leader"]
     click.echo(
-        f"cluster {summary['cluster']}: {leader} leads" if leader else "no node leads at the moment"
+        spoken("cluster {cluster}: {leader} leads", cluster=summary["cluster"], leader=leader)
+        if leader
+        else spoken("no node leads at the moment")
     )
     if summary["is_stalled"]:
         click.echo(
-            "the NATS servers store nothing: no quorum of them runs. No message is answered."
+            spoken(
+                "the NATS servers store nothing: no quorum of them runs. No message is answered."
+            )
         )
     newest = max(node["seq"] for node in summary["nodes"])
     for number, node in enumerate(summary["nodes"]):
-        role = "leads" if node["leads"] else f"{newest - node['seq']:,} events to catch up on"
-        heard = "this node" if number == 0 else f"heard {node['silent_s']:.1f} s ago"
+        role = (
+            spoken("leads")
+            if node["leads"]
+            else spoken("{newest:,} events to catch up on", newest=newest - node["seq"])
+        )
+        heard = (
+            spoken("this node")
+            if number == 0
+            else spoken("heard {silent_s:.1f} s ago", silent_s=node["silent_s"])
+        )
         if node["silent_s"] > GONE_AFTER_S:
-            role, heard = "does not run", f"last heard {node['silent_s']:.0f} s ago"
+            role, heard = (
+                spoken("does not run"),
+                spoken("last heard {silent_s:.0f} s ago", silent_s=node["silent_s"]),
+            )
         click.echo(
-            f"  {render.pad(node['name'], 16)}  event {node['seq']:>12,}  {role}, {heard}, "
-            f"version {node['version']}, {node['url']}"
+            spoken(
+                "  {node}  event {seq:>12,}  {role}, {heard}, version {version}, {url}",
+                node=render.pad(node["name"], 16),
+                seq=node["seq"],
+                role=role,
+                heard=heard,
+                version=node["version"],
+                url=node["url"],
+            )
         )
 
 
@@ -168,18 +201,24 @@ def step_down() -> None:
     """
     code, result = control.request("POST", "/cluster/step-down", timeout_s=STEPPING_DOWN_S)
     if code == 404:
-        raise NoCluster("the daemon here is alone: its configuration has no [cluster]")
+        raise NoCluster(say("the daemon here is alone: its configuration has no [cluster]"))
     if code == 409 and result["others"] is None:
         leader = result["leader"]
         raise CannotStepDown(
-            f"this node does not lead: {leader} does" if leader else "no node leads at the moment",
-            hint=f"run the command on {leader}" if leader else "see `wxgpt doctor`",
+            say("this node does not lead: {leader} does", leader=leader)
+            if leader
+            else say("no node leads at the moment"),
+            hint=say("run the command on {leader}", leader=leader)
+            if leader
+            else say("see `wxgpt doctor`"),
         )
     if code == 409:
         raise CannotStepDown(
-            "no other node can take over at the moment: none was heard lately that has every "
-            "event, or the NATS servers store nothing",
-            hint="see `wxgpt cluster status`, and `wxgpt doctor`",
+            say(
+                "no other node can take over at the moment: none was heard lately that has "
+                "every event, or the NATS servers store nothing"
+            ),
+            hint=say("see `wxgpt cluster status`, and `wxgpt doctor`"),
         )
     control.require_ready(code)
-    click.echo(f"handed over; ready to lead: {', '.join(result['others'])}")
+    click.echo(spoken("handed over; ready to lead: {others}", others=", ".join(result["others"])))

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import click
 
 from wxgpt.demo_stage import DemoFailed, DemoStage
+from wxgpt.language import shown, spoken
 from wxgptd.untyped import Reactor
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgpt.demo_cluster import DemoCluster
@@ -96,13 +98,14 @@ async def _survive_a_takeover(reactor: Reactor, cluster: DemoCluster) -> None:
     _require(not delivery.fault and bool(delivery.shown), "the standby did not pass it on")
 
     _chapter(
-        "The node that leads is killed (SIGKILL) in the middle of an answer. The other one hears\n"
-        "nothing for 2 seconds, takes over, asks the model again, and answers."
+        "The node that leads is killed (SIGKILL) in the middle of an answer. The "
+        "other one hears\nnothing for 2 seconds, takes over, asks the model again, "
+        "and answers."
     )
 
     async def kill_soon() -> None:
         await deferLater(reactor, 2.0)
-        click.echo("  (2.0 s: kill -9 of the node that leads)")
+        click.echo(spoken("  (2.0 s: kill -9 of the node that leads)"))
         await deferToThread(leader.kill_daemon)
 
     killing = Deferred.fromCoroutine(kill_soon())
@@ -117,7 +120,7 @@ async def _survive_a_takeover(reactor: Reactor, cluster: DemoCluster) -> None:
     await deferToThread(cluster.wait_until_complete)
     click.echo(await deferToThread(cluster.status))
     click.echo()
-    click.echo("To set up a cluster: docs/cluster.md.")
+    click.echo(spoken("To set up a cluster: docs/cluster.md."))
 
 
 async def _play(reactor: Reactor, stage: DemoStage) -> None:
@@ -132,7 +135,8 @@ async def _play(reactor: Reactor, stage: DemoStage) -> None:
     _chapter("A message outside a session does not go to the AI: `success`, and no model call.")
     delivery = await _send(wechat, "在吗？")
     _require(
-        delivery.shown is None and not delivery.fault, "a message outside a session was answered"
+        delivery.shown is None and not delivery.fault,
+        "a message outside a session was answered",
     )
 
     _chapter("/chatgpt opens a session. A quick answer is ready for WeChat's first attempt.")
@@ -142,28 +146,39 @@ async def _play(reactor: Reactor, stage: DemoStage) -> None:
     await _show_calls(reactor, stage)
 
     _chapter(
-        "An answer that takes 8 seconds: WeChat hangs up after 5 and tries again. The second\n"
-        "attempt joins the answer that the first one started: one model call."
+        "An answer that takes 8 seconds: WeChat hangs up after 5 and tries again. "
+        "The second\nattempt joins the answer that the first one started: one model "
+        "call."
     )
     delivery = await _send(wechat, "用 8 秒回答：微信为什么会重试？")
     _require(len(delivery.attempts) == 2, "the 8 s answer was not ready for the second attempt")
     await _show_calls(reactor, stage)
 
     _chapter(
-        "An answer that takes 25 seconds, longer than WeChat's three attempts. The part written\n"
-        "by then is sent, with a link to a page where the rest appears as it is written."
+        "An answer that takes 25 seconds, longer than WeChat's three attempts. The "
+        "part written\nby then is sent, with a link to a page where the rest appears "
+        "as it is written."
     )
     delivery = await _send(wechat, "用 25 秒写 600 字，介绍一下 wxgptd")
     link = _link(delivery)
     page = await _final_page(reactor, link)
     _require("演示结束" in page, "the page does not have the rest of the answer")
-    click.echo(f"  the page {link}")
-    click.echo(f"  now has the complete answer, which ends: … {_last_words(page)}")
+    click.echo(spoken("  the page {link}", link=link))
+    click.echo(
+        spoken(
+            "  now has the complete answer, which ends: … {last_words}",
+            last_words=_last_words(page),
+        )
+    )
     await _show_calls(reactor, stage)
 
+    await _tap_and_stop(reactor, stage, wechat)
+
+
+async def _tap_and_stop(reactor: Reactor, stage: DemoStage, wechat: Peer) -> None:
     _chapter(
-        "The words in [brackets] are blue in WeChat. Tapping them sends 继续, and the reply is\n"
-        "the next part of the answer."
+        "The words in [brackets] are blue in WeChat. Tapping them sends 继续, and the "
+        "reply is\nthe next part of the answer."
     )
     delivery = await _send(wechat, "继续", tapped=True)
     _require(not delivery.fault and bool(delivery.shown), "a tap got no reply")
@@ -173,7 +188,9 @@ async def _play(reactor: Reactor, stage: DemoStage) -> None:
     _chapter("/stop ends the session. That was everything, and all of it is in the log.")
     await _send(wechat, "/stop")
     click.echo()
-    click.echo("To try it yourself: `wxgpt demo --keep`. For a real account, see README.md.")
+    click.echo(
+        spoken("To try it yourself: `wxgpt demo --keep`. For a real account, see README.md.")
+    )
 
 
 async def _survive_a_crash(reactor: Reactor, stage: DemoStage, wechat: Peer) -> None:
@@ -182,13 +199,14 @@ async def _survive_a_crash(reactor: Reactor, stage: DemoStage, wechat: Peer) -> 
     from twisted.internet.threads import deferToThread
 
     _chapter(
-        "The daemon is killed (SIGKILL) in the middle of an answer, and restarted. The question\n"
-        "is recovered from the log, and WeChat's next attempt gets the answer."
+        "The daemon is killed (SIGKILL) in the middle of an answer, and restarted. "
+        "The question\nis recovered from the log, and WeChat's next attempt gets the "
+        "answer."
     )
 
     async def crash_soon() -> None:
         await deferLater(reactor, 2.5)
-        click.echo("  (2.5 s: kill -9, then restart)")
+        click.echo(spoken("  (2.5 s: kill -9, then restart)"))
         await deferToThread(stage.kill_daemon)
         await deferToThread(stage.start_daemon)
 
@@ -200,14 +218,18 @@ async def _survive_a_crash(reactor: Reactor, stage: DemoStage, wechat: Peer) -> 
 
 def _chapter(text: str) -> None:
     click.echo()
-    for line in text.split("\n"):
+    for line in shown(text).split("\n"):
         click.secho(line, bold=True)
 
 
 async def _send(wechat: Peer, text: str, *, tapped: bool = False) -> Delivery:
     from wxgpt.wechat import deliveries, messages
 
-    click.echo(f"  user {'taps, which sends' if tapped else 'says'}: {text}")
+    click.echo(
+        spoken("  user taps, which sends: {text}", text=text)
+        if tapped
+        else spoken("  user says: {text}", text=text)
+    )
     message = messages.text_message(text, tapped=tapped)
     delivery = await wechat.deliver(USER, message, deliveries.show_attempt)
     deliveries.show_delivery(delivery)
@@ -216,13 +238,13 @@ async def _send(wechat: Peer, text: str, *, tapped: bool = False) -> Delivery:
 
 def _require(condition: bool, failure: str) -> None:
     if not condition:
-        raise DemoFailed(failure)
+        raise DemoFailed(say(failure))
 
 
 def _link(delivery: Delivery) -> str:
     match = re.search(r"http://\S+/a/[\w-]+", delivery.shown or "")
     if match is None:
-        raise DemoFailed("the last attempt returned no link")
+        raise DemoFailed(say("the last attempt returned no link"))
     return match.group()
 
 
@@ -236,7 +258,7 @@ async def _show_calls(reactor: Reactor, stage: DemoStage) -> None:
 
     response = await peer.real_client(reactor).get(stage.model_url)
     page: str = await response.text()
-    click.echo(f"  (model calls so far: {page.split()[-2]})")
+    click.echo(spoken("  (model calls so far: {calls})", calls=page.split()[-2]))
 
 
 async def _final_page(reactor: Reactor, link: str) -> str:
@@ -251,7 +273,7 @@ async def _final_page(reactor: Reactor, link: str) -> str:
         if "aria-busy" not in page:
             return page
         await deferLater(reactor, 0.5)
-    raise DemoFailed("the page was never completed")
+    raise DemoFailed(say("the page was never completed"))
 
 
 def _show_next_steps(stage: DemoStage) -> None:
@@ -266,5 +288,12 @@ def _show_next_steps(stage: DemoStage) -> None:
         "replay --as-conversation",
         "status",
     ):
-        click.echo(f"  {program} --config {stage.config} {arguments}")
-    click.echo("^C stops it and removes everything.", err=True)
+        click.echo(
+            spoken(
+                "  {program} --config {config} {arguments}",
+                program=program,
+                config=stage.config,
+                arguments=arguments,
+            )
+        )
+    click.echo(spoken("^C stops it and removes everything."), err=True)

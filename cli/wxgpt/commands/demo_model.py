@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from wxgpt.failures import UsageFailure
+from wxgpt.language import spoken
 from wxgptd.untyped import Reactor
+from wxgptd.wording import say
 
 
 @click.command("demo-model")
@@ -38,9 +40,10 @@ def command(port: int) -> None:
             listening = reactor.listenTCP(port, site, interface="127.0.0.1", backlog=10_000)
         except CannotListenError:
             raise UsageFailure(
-                f"port {port} is in use", hint="choose another port with --port, or pass --port 0"
+                say("port {port} is in use", port=port),
+                hint=say("choose another port with --port, or pass --port 0"),
             ) from None
-        click.echo(f'base_url = "http://127.0.0.1:{listening.getHost().port}/v1"')
+        click.echo(spoken('base_url = "http://127.0.0.1:{port}/v1"', port=listening.getHost().port))
         await Deferred()
 
     run(serve)

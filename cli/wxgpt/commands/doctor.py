@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from wxgpt import options, render
+from wxgpt.language import shown, spoken
 from wxgptd.errors import WxgptError
+from wxgptd.wording import reason, say
 
 if TYPE_CHECKING:
     from wxgpt.diagnosis.finding import Finding
@@ -43,15 +44,20 @@ def command(output: str) -> None:
         findings.append(finding)
         if output == "text":
             mark = click.style(MARKS[finding.ok], fg=COLOURS[finding.ok])
-            click.echo(f"{mark} {finding.check}: {render.printable(finding.detail)}")
+            click.echo(f"{mark} {shown(finding.check)}: {render.printable(shown(finding.detail))}")
             if finding.remedy.id:
-                click.echo(f"  fix: {finding.remedy.in_english()}")
-                click.echo(f"  改法: {finding.remedy.in_chinese()}")
+                click.echo(spoken("  fix: {remedy}", remedy=finding.remedy.text))
     if output == "json":
         click.echo(render.dumps([finding.as_json() for finding in findings]))
     failed = sum(finding.ok is False for finding in findings)
     if failed:
-        raise ChecksFailed(f"{failed} of {render.counted(len(findings), 'check')} failed")
+        raise ChecksFailed(
+            say(
+                "{count} of {checks} failed",
+                count=failed,
+                checks=render.counted(len(findings), "check"),
+            )
+        )
 
 
 def _check_all() -> Iterator[Finding]:
@@ -70,12 +76,13 @@ def _check_all() -> Iterator[Finding]:
         config = options.load_config()
     except ConfigError as error:
         for fault in error.faults:
-            match = re.fullmatch(r"(.*) \(fix: (.*)\)", fault)
-            if match:
-                what, hint = match.groups()
-                yield failed("configuration", what, remedy("see-detail", hint=hint))
-            else:
-                yield failed("configuration", fault, remedy("configuration-invalid", path=path))
+            hint = getattr(fault, "values", {}).get("fix")
+            fix = (
+                remedy("see-detail", hint=hint)
+                if hint
+                else remedy("configuration-invalid", path=path)
+            )
+            yield failed("configuration", fault, fix)
         return
     yield from _guarded("configuration", configuration.doubtful(path, config))
     yield from _guarded("permissions", configuration.permissions(path))
@@ -105,7 +112,9 @@ def _guarded(check: str, findings: Iterator[Finding]) -> Iterator[Finding]:
     try:
         yield from findings
     except WxgptError as error:
-        yield failed(check, str(error), remedy("see-detail", hint=error.hint or "see above"))
+        yield failed(
+            check, reason(error), remedy("see-detail", hint=error.hint or say("see above"))
+        )
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        yield failed(check, f"could not be checked: {why}", "needs-root")
+        yield failed(check, say("could not be checked: {why}", why=why), "needs-root")

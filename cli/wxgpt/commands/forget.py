@@ -9,6 +9,8 @@ import click
 
 from wxgpt import completing, control, options
 from wxgpt.failures import UsageFailure
+from wxgpt.language import spoken
+from wxgptd.wording import say
 
 TIMEOUT_S = 600.0
 
@@ -33,26 +35,37 @@ def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
       wxgpt forget oXXXX -y
     """
     name = account or options.only_account()
-    plan = (
-        f"{name}/{openid}: the user's key is deleted, all messages are lost, links stop working, "
-        "an answer being written is cancelled, a block is lifted"
+    plan = spoken(
+        "{name}/{openid}: the user's key is deleted, all messages are lost, links "
+        "stop working, an answer being written is cancelled, a block is lifted",
+        name=name,
+        openid=openid,
     )
     control.require_known_user(name, openid)
     if dry_run:
-        click.echo(f"would be erased: {plan}")
+        click.echo(spoken("would be erased: {plan}", plan=plan))
         return
     if not yes:
         click.echo(plan, err=True)
         if not sys.stdin or not sys.stdin.isatty():
             raise UsageFailure(
-                "confirmation is required, because this cannot be undone", hint="pass --yes (-y)"
+                say("confirmation is required, because this cannot be undone"),
+                hint=say("pass --yes (-y)"),
             )
-        if not click.confirm(f"Erase everything about {name}/{openid}?"):
-            click.echo("nothing was erased")
+        if not click.confirm(
+            spoken("Erase everything about {name}/{openid}?", name=name, openid=openid)
+        ):
+            click.echo(spoken("nothing was erased"))
             sys.exit(1)
     path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}/forget"
     status, _ = control.request("POST", path, timeout_s=TIMEOUT_S)
     control.require_ready(status)
     if status == 404:
         raise control.unknown(name, openid)
-    click.echo(f"{name}/{openid}: erased (older backups still contain the user)")
+    click.echo(
+        spoken(
+            "{name}/{openid}: erased (older backups still contain the user)",
+            name=name,
+            openid=openid,
+        )
+    )

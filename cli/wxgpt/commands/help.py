@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from wxgpt.failures import UsageFailure
-from wxgpt.topics import TOPICS
+from wxgpt.language import shown, spoken
+from wxgpt.topics import TOPICS, topic_text
+from wxgptd.wording import say
 
 
 @click.command("help")
@@ -26,15 +28,18 @@ def command(ctx: click.Context, topic: str | None) -> None:
     from wxgpt.main import COMMANDS, cli
 
     if topic is None:
-        click.echo("Topics:")
+        click.echo(spoken("Topics:"))
         for name, (about, _) in TOPICS.items():
-            click.echo(f"  {name:<13} {about}")
-        click.echo("\nCommands: " + ", ".join(COMMANDS))
+            click.echo(f"  {name:<13} {shown(about)}")
+        click.echo(spoken("\nCommands: {commands}", commands=", ".join(COMMANDS)))
     elif topic in TOPICS:
-        click.echo(TOPICS[topic][1], nl=False)
+        click.echo(topic_text(topic), nl=False)
     elif (target := cli.get_command(ctx, topic)) is not None:
         assert ctx.parent is not None
-        with click.Context(target, parent=ctx.parent, info_name=topic) as inner:
+        with target.context_class(target, parent=ctx.parent, info_name=topic) as inner:
             click.echo(target.get_help(inner))
     else:
-        raise UsageFailure(f"no such topic: {topic}", hint=f"topics: {', '.join(TOPICS)}")
+        raise UsageFailure(
+            say("no such topic: {topic}", topic=topic),
+            hint=say("topics: {topics}", topics=", ".join(TOPICS)),
+        )

@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 
 from wxgpt.failures import UsageFailure
+from wxgpt.language import shown, spoken
 from wxgpt.setup.providers import PROVIDERS
+from wxgptd.wording import say
 
 
 @click.command("init")
@@ -68,7 +70,7 @@ def command(rotate_aes_key: bool, finish: bool, account: str | None, **given: ob
 
         rotate(account, finish=finish)
     elif finish:
-        raise UsageFailure("--finish requires --rotate-aes-key", hint="pass both")
+        raise UsageFailure(say("--finish requires --rotate-aes-key"), hint=say("pass both"))
     else:
         _Setup(account or "main", given).run()
 
@@ -103,19 +105,24 @@ class _Setup:
         target = place.below(place.config)
         if target.exists():
             raise UsageFailure(
-                f"{target} exists; nothing was changed",
-                hint="edit it and run `wxgpt check`, or choose another path with --config; "
-                "`wxgpt check --backend` shows what to enter in WeChat's backend",
+                say("{target} exists; nothing was changed", target=target),
+                hint=say(
+                    "edit it and run `wxgpt check`, or choose another path with --config; `wxgpt "
+                    "check --backend` shows what to enter in WeChat's backend"
+                ),
             )
         try:
             ipaddress.IPv4Address(place.listen)
         except ValueError:
             raise UsageFailure(
-                f"{place.listen!r} is not an IPv4 address to listen on", hint="--listen 127.0.0.1"
+                say("{listen!r} is not an IPv4 address to listen on", listen=place.listen),
+                hint=say("--listen 127.0.0.1"),
             ) from None
         for name in (place.account, self._assistant):
             if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-                raise UsageFailure(f"{name!r} is not a valid name: use letters, digits, - and _")
+                raise UsageFailure(
+                    say("{name!r} is not a valid name: use letters, digits, - and _", name=name)
+                )
         wanted = self._interview.wanted()
         units = (
             files.units(place.config, place.listen, place.port)
@@ -125,7 +132,7 @@ class _Setup:
         web = self._interview.wants_web()
         files.write_new(target, configuration.written(wanted), 0o600)
         self._check(target)
-        click.echo(f"written: {target} (readable only by its owner)")
+        click.echo(spoken("written: {target} (readable only by its owner)", target=target))
         for name, text in units.items():
             self._write_beside(Path("/etc/systemd/system") / name, text)
         if web == "nginx":
@@ -133,9 +140,9 @@ class _Setup:
             self._write_beside(Path("/etc/nginx/conf.d/wxgptd.conf"), text)
         elif web == "caddy":
             self._write_caddy(files.site("Caddyfile", wanted.domain, place.upstream))
-        click.echo("\nNext steps, in this order · 接下来按顺序：")
+        click.echo(spoken("\nNext steps, in this order:"))
         for number, step in enumerate(steps(wanted, place, units=bool(units), web=web), 1):
-            click.echo(f"  {number}. {step}")
+            click.echo(f"  {number}. {shown(step)}")
 
     def _check(self, target: Path) -> None:
         """Ensure that the written configuration is valid; delete it if not."""
@@ -154,11 +161,14 @@ class _Setup:
         try:
             files.write_new(target, text, 0o644)
         except UsageFailure:
-            click.echo(f"left unchanged: {target}", err=True)
+            click.echo(spoken("left unchanged: {target}", target=target), err=True)
         except OSError as error:
-            click.echo(f"not written: {target}: {error.strerror}", err=True)
+            click.echo(
+                spoken("not written: {target}: {strerror}", target=target, strerror=error.strerror),
+                err=True,
+            )
         else:
-            click.echo(f"written: {target}")
+            click.echo(spoken("written: {target}", target=target))
 
     def _write_caddy(self, text: str) -> None:
         self._write_beside(Path("/etc/caddy/wxgptd.Caddyfile"), text)
@@ -169,6 +179,14 @@ class _Setup:
             if line not in text_before.splitlines():
                 with main.open("a", encoding="utf-8") as file:
                     file.write(f"\n{line}\n" if text_before else f"{line}\n")
-                click.echo(f"written: {main}, added one line: {line}")
+                click.echo(spoken("written: {main}, added one line: {line}", main=main, line=line))
         except (OSError, UnicodeDecodeError) as error:
-            click.echo(f"not written: {main}: {error}; add this line to it: {line}", err=True)
+            click.echo(
+                spoken(
+                    "not written: {main}: {error}; add this line to it: {line}",
+                    main=main,
+                    error=error,
+                    line=line,
+                ),
+                err=True,
+            )

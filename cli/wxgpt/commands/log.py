@@ -12,9 +12,15 @@ import click
 
 from wxgpt import control, options, render
 from wxgpt.failures import UsageFailure
+from wxgpt.language import shown, spoken
+from wxgpt.log import shipping
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wxgptd.eventlog.repair import Plan
+    from wxgptd.eventlog.verifying import SegmentInfo, Verdict
 
 
 VACUUM_S = 600.0
@@ -63,20 +69,44 @@ def stat(output: str) -> None:
         rows += [{"snapshot": path.name, "bytes": path.stat().st_size} for path in snapshots]
         click.echo(render.dumps(rows))
         return
+    _show_files(infos, snapshots)
+
+
+def _show_files(infos: Sequence[SegmentInfo], snapshots: Sequence[Path]) -> None:
     for info in infos:
         click.echo(
-            f"{info.path.name}  {info.size:>12,} bytes  {info.frames:>9,} commits"
-            f"  {info.events:>9,} events  {info.tail.__name__.lower()}"
+            spoken(
+                "{name}  {size:>12,} bytes  {frames:>9,} commits  {events:>9,} events  {tail}",
+                name=info.path.name,
+                size=info.size,
+                frames=info.frames,
+                events=info.events,
+                tail=shown(info.tail.__name__.lower()),
+            )
         )
     for path in snapshots:
-        click.echo(f"{path.name}  {path.stat().st_size:>11,} bytes  snapshot")
+        click.echo(
+            spoken(
+                "{name}  {st_size:>11,} bytes  snapshot",
+                name=path.name,
+                st_size=path.stat().st_size,
+            )
+        )
     total = sum(info.events for info in infos)
     size = sum(info.size for info in infos)
     snapshots_size = sum(path.stat().st_size for path in snapshots)
-    totals = f"{render.counted(len(infos), 'segment')}, {size:,} bytes"
-    totals += f", {render.counted(total, 'event')}"
+    totals = spoken(
+        "{segments}, {size:,} bytes, {events}",
+        segments=render.counted(len(infos), "segment"),
+        size=size,
+        events=render.counted(total, "event"),
+    )
     if snapshots:
-        totals += f"; {render.counted(len(snapshots), 'snapshot')}, {snapshots_size:,} bytes"
+        totals += spoken(
+            "; {snapshots}, {snapshots_size:,} bytes",
+            snapshots=render.counted(len(snapshots), "snapshot"),
+            snapshots_size=snapshots_size,
+        )
     click.echo(totals)
 
 
@@ -98,15 +128,30 @@ def verify(output: str) -> None:
     log = options.open_log()
     verdict = verifying.verify(*log)
     for why in verdict.unused:
-        click.echo(f"snapshot not used: {why}", err=True)
+        click.echo(spoken("snapshot not used: {why}", why=why), err=True)
     for info in verdict.segments:
         if info.tail is framing.Torn:
             click.echo(
-                f"{info.path.name}: torn tail at byte {info.offset}: an unfinished write, "
-                "trimmed at the next startup",
+                spoken(
+                    "{name}: torn tail at byte {offset}: an unfinished write, trimmed at the "
+                    "next startup",
+                    name=info.path.name,
+                    offset=info.offset,
+                ),
                 err=True,
             )
-    has_keys, count = log.keys is not None, len(verdict.segments)
+    _show_verdict(verdict, output, has_keys=log.keys is not None)
+    if not verdict.is_sound:
+        raise reader.LogDamaged(
+            say("the log is damaged"),
+            hint=say(
+                "`wxgpt log repair --dry-run` shows what can be recovered; a backup may have more"
+            ),
+        )
+
+
+def _show_verdict(verdict: Verdict, output: str, *, has_keys: bool) -> None:
+    count = len(verdict.segments)
     first = verdict.segments[0].next_seq - verdict.segments[0].events if count else 0
     last = verdict.segments[-1].next_seq - 1 if count else 0
     if output == "json":
@@ -119,16 +164,19 @@ def verify(output: str) -> None:
         summary = {"segments": count, "first_seq": first, "last_seq": last, "damages": damages}
         click.echo(render.dumps({"ok": verdict.is_sound, **summary, "users_read": has_keys}))
     elif verdict.is_sound:
-        unread = "" if has_keys else "; users' messages were not checked"
-        click.echo(f"ok: {render.counted(count, 'segment')}, events {first} to {last}{unread}")
+        unread = "" if has_keys else spoken("; users' messages were not checked")
+        click.echo(
+            spoken(
+                "ok: {count}, events {first} to {last}{unread}",
+                count=render.counted(count, "segment"),
+                first=first,
+                last=last,
+                unread=unread,
+            )
+        )
     else:
         for line in verdict.lines:
             click.echo(line)
-    if not verdict.is_sound:
-        raise reader.LogDamaged(
-            "the log is damaged",
-            hint="`wxgpt log repair --dry-run` shows what can be recovered; a backup may have more",
-        )
 
 
 @command.command("repair")
@@ -154,48 +202,86 @@ def repair(dry_run: bool) -> None:
         _show_plan(plan)
     if plan.torn and not plan.needed:
         click.echo(
-            f"torn tail: a crash left {render.counted(plan.torn, 'byte')} at the end, trimmed at "
-            "the next startup"
+            spoken(
+                "torn tail: a crash left {torn} at the end, trimmed at the next startup",
+                torn=render.counted(plan.torn, "byte"),
+            )
         )
     if not plan.needed:
-        click.echo(f"no damage: {render.counted(plan.kept, 'event')}")
+        click.echo(spoken("no damage: {kept}", kept=render.counted(plan.kept, "event")))
         return
     if dry_run:
-        raise reader.LogDamaged("the log is damaged; nothing was changed (--dry-run)")
+        raise reader.LogDamaged(say("the log is damaged; nothing was changed (--dry-run)"))
     with options.writing_as_daemon(state_dir), segments.StateLock(state_dir):
         aside = directory.with_name(f"{directory.name}.damaged")
         number = 1
         while aside.exists():
             aside, number = directory.with_name(f"{directory.name}.damaged.{number}"), number + 1
         plan = repair.repair(directory, aside, keys, options.load_log().segment_size)
-    click.echo(f"{render.counted(plan.kept, 'event')} recovered in {directory}")
-    click.echo(f"the damaged log is in {aside}" + (" with lost.ndjson" if plan.aside else ""))
+    click.echo(
+        spoken(
+            "{kept} recovered in {directory}",
+            kept=render.counted(plan.kept, "event"),
+            directory=directory,
+        )
+    )
+    click.echo(
+        spoken("the damaged log is in {aside}", aside=aside)
+        + (spoken(" with lost.ndjson") if plan.aside else "")
+    )
     if plan.plain:
         click.echo(
-            "note: the damaged log contains unencrypted messages: delete it when no longer needed",
+            spoken(
+                "note: the damaged log contains unencrypted messages: delete it when no "
+                "longer needed"
+            ),
             err=True,
         )
 
 
 def _show_plan(plan: Plan) -> None:
     for line in plan.refused:
-        click.echo(f"damaged: {line}")
+        click.echo(spoken("damaged: {line}", line=line))
     for gap in plan.gaps:
         size = render.counted(gap.size, "byte")
-        click.echo(f"{gap.segment}: byte {gap.offset}: {size}: {gap.why}")
+        click.echo(
+            spoken(
+                "{segment}: byte {offset}: {size}: {why}",
+                segment=gap.segment,
+                offset=gap.offset,
+                size=size,
+                why=gap.why,
+            )
+        )
     for first, last in plan.lost_seqs:
-        click.echo(f"lost: events {first} to {last}" if last > first else f"lost: event {first}")
+        click.echo(
+            spoken("lost: events {first} to {last}", first=first, last=last)
+            if last > first
+            else spoken("lost: event {first}", first=first)
+        )
     if plan.aside:
         aside = render.counted(plan.aside, "event")
-        click.echo(f"intact, but cannot be kept because they depend on lost ones: {aside}")
+        click.echo(
+            spoken(
+                "intact, but cannot be kept because they depend on lost ones: {aside}", aside=aside
+            )
+        )
     if plan.keyless:
-        click.echo(f"erased, because their keys are lost: {render.counted(plan.keyless, 'user')}")
+        click.echo(
+            spoken(
+                "erased, because their keys are lost: {keyless}",
+                keyless=render.counted(plan.keyless, "user"),
+            )
+        )
     if plan.begins_at > 1:
         click.echo(
-            f"the log will begin at event {plan.begins_at}: earlier state is kept in a snapshot, "
-            "but tail, usage and export will no longer show those events"
+            spoken(
+                "the log will begin at event {begins_at}: earlier state is kept in a "
+                "snapshot, but tail, usage and export will no longer show those events",
+                begins_at=plan.begins_at,
+            )
         )
-    click.echo(f"{render.counted(plan.kept, 'event')} can be recovered")
+    click.echo(spoken("{kept} can be recovered", kept=render.counted(plan.kept, "event")))
 
 
 @command.command("export")
@@ -213,7 +299,9 @@ def export() -> None:
 
     log = options.open_log()
     if log.keys is None:
-        raise options.NoMasterKey("cannot export: the master key is needed to decrypt messages")
+        raise options.NoMasterKey(
+            say("cannot export: the master key is needed to decrypt messages")
+        )
     options.print_log_start(log)
     for line in exchange.lines(reader.scan(log.directory, log.keys)):
         click.echo(line, nl=False)  # bytes: an export is UTF-8 in any locale
@@ -236,8 +324,8 @@ def import_(source: IO[bytes]) -> None:
     with options.writing_as_daemon(state_dir), _locked(state_dir):
         if not log_writing.is_empty(directory):
             raise UsageFailure(
-                f"there is already a log in {directory}",
-                hint="import into an empty directory: move that log away first",
+                say("there is already a log in {directory}", directory=directory),
+                hint=say("import into an empty directory: move that log away first"),
             )
         fresh = directory.with_name(f"{directory.name}.importing")
         shutil.rmtree(fresh, ignore_errors=True)  # left by an interrupted import
@@ -251,7 +339,8 @@ def import_(source: IO[bytes]) -> None:
             count = log_writing.write(fresh, entries, options.load_log().segment_size)
             if not count:
                 raise UsageFailure(
-                    "the export has no events", hint="was it written by `wxgpt log export`?"
+                    say("the export has no events"),
+                    hint=say("was it written by `wxgpt log export`?"),
                 )
             log_writing.place(fresh, directory)
         except BaseException:
@@ -260,7 +349,7 @@ def import_(source: IO[bytes]) -> None:
             raise
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    click.echo(f"{directory}: {render.counted(count, 'event')}")
+    click.echo(f"{directory}: {shown(render.counted(count, 'event'))}")
 
 
 @contextmanager
@@ -292,106 +381,19 @@ def vacuum(output: str) -> None:
         return
     retention = options.load_log()
     if retention.keep is None and retention.max_size is None:
-        click.echo("no segments to drop: [log] keep and max_size are not set", err=True)
+        click.echo(spoken("no segments to drop: [log] keep and max_size are not set"), err=True)
     dropped = render.counted(result["dropped_segments"], "segment")
     click.echo(
-        f"snapshot at event {result['snapshot']}; {dropped} dropped "
-        f"({result['dropped_bytes']:,} bytes), {result['left_bytes']:,} bytes of log left"
+        spoken(
+            "snapshot at event {snapshot}; {dropped} dropped ({dropped_bytes:,} bytes), "
+            "{left_bytes:,} bytes of log left",
+            snapshot=result["snapshot"],
+            dropped=dropped,
+            dropped_bytes=result["dropped_bytes"],
+            left_bytes=result["left_bytes"],
+        )
     )
 
 
-@command.command("ship")
-@click.option(
-    "--after",
-    "after",
-    metavar="POSITION",
-    default="0",
-    help="What the other end has: the output of `wxgpt log receive DIR --position`.",
-)
-@click.option("--once", is_flag=True, help="Stop at the end of the log.")
-def ship(after: str, once: bool) -> None:  # fmt: skip
-    """Write the log's events to standard output as they happen, for `wxgpt log receive`.
-
-    Users' keys are sent encrypted with the master key. Neither the master key nor the link key is
-    sent: the other machine gets them, and the log so far, from a backup.
-
-    \b
-    Examples:
-      wxgpt backup log.tar.gz          # once; there: wxgpt restore log.tar.gz
-      wxgpt log ship | ssh standby wxgpt log receive /var/lib/wxgptd
-      wxgpt log ship --after "$(ssh standby wxgpt log receive /var/lib/wxgptd --position)" |
-        ssh standby wxgpt log receive /var/lib/wxgptd
-    """
-    import os
-    import sys
-
-    from wxgpt.log import pipes
-    from wxgptd.eventlog.shipping.sending import Position
-
-    state_dir = options.load_server().state_dir
-    try:
-        position = Position.parse(after)
-    except ValueError:
-        raise UsageFailure(
-            f"{after!r} is not a position", hint="`wxgpt log receive DIR --position` prints one"
-        ) from None
-    if sys.stdout.isatty():
-        raise UsageFailure(
-            "standard output is a terminal", hint="pipe it to `wxgpt log receive DIR`"
-        )
-    master = options.master_key(state_dir)
-    try:
-        pipes.ship(state_dir, master, position, sys.stdout.buffer, follow=not once)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush
-        raise UsageFailure(
-            "the other end has closed the pipe", hint="its own error says why"
-        ) from None
-
-
-@command.command("receive")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--position", "only_position", is_flag=True, help="Only print what DIR has.")
-def receive(directory: Path, only_position: bool) -> None:
-    """Follow the log of another machine, which `wxgpt log ship` writes to standard input.
-
-    DIR is a state directory: restore a backup of the other machine there first. No daemon may use
-    it meanwhile. To take over, stop this command and start the daemon.
-
-    \b
-    Examples:
-      ssh main wxgpt log ship | wxgpt log receive /var/lib/wxgptd
-      wxgpt log receive /var/lib/wxgptd --position
-    """
-    import sys
-
-    from wxgpt.log import pipes
-    from wxgptd.eventlog import master_key
-    from wxgptd.eventlog.shipping.receiving import Receiver
-    from wxgptd.eventlog.shipping.sending import position_of
-
-    if only_position:
-        click.echo(str(position_of(directory)))
-        return
-    try:
-        master = options.configured_master_key()
-    except options.NoConfiguration:
-        master = None
-    if master is None:
-        try:
-            master = master_key.read_master(master_key.master_path(directory))
-        except OSError as error:
-            raise options.NoMasterKey(
-                f"{master_key.master_path(directory)}: {error.strerror}",
-                hint="`wxgpt backup` on the other machine, and `wxgpt restore` here, come first",
-            ) from None
-    with options.writing_as_daemon(directory):
-        receiver = Receiver(directory, master)
-        try:
-            click.echo(f"{directory} has the events up to {receiver.position.seq}", err=True)
-            pipes.receive(
-                receiver, master, sys.stdin.buffer, lambda word: click.echo(word, err=True)
-            )
-        finally:
-            receiver.close()
-    click.echo(f"the stream has ended at event {receiver.position.seq}", err=True)
+command.add_command(shipping.ship)
+command.add_command(shipping.receive)

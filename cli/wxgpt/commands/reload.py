@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from wxgpt import control, options, render
+from wxgpt.language import shown, spoken
+from wxgptd.wording import say
 
 
 @click.command("reload")
@@ -27,15 +29,28 @@ def command(dry_run: bool, output: str) -> None:
     path = options.config_path().absolute()
     changes = control.reload(path, options.read_config(path), dry=dry_run)
     if "faults" in changes:
-        for fault in changes["faults"]:
-            click.echo(f"{path}: {fault}", err=True)
-        count = len(changes["faults"])
-        errors = render.counted(count, "error")
-        raise ConfigError(path, [f"reload rejected: {errors}; the daemon is unchanged"])
+        faults = _own_faults() or changes["faults"]
+        for fault in faults:
+            click.echo(f"{path}: {shown(fault)}", err=True)
+        errors = render.counted(len(faults), "error")
+        raise ConfigError(
+            path, [say("reload rejected: {errors}; the daemon is unchanged", errors=errors)]
+        )
     if output == "json":
         click.echo(render.dumps(changes))
         return
-    outcome = "would be reloaded" if dry_run else "reloaded"
-    click.echo(f"{outcome}: " + (", ".join(changes["changed"]) or "nothing has changed"))
+    outcome = spoken("would be reloaded") if dry_run else spoken("reloaded")
+    click.echo(f"{outcome}: " + (", ".join(changes["changed"]) or spoken("nothing has changed")))
     for key in changes["takes_restart"]:
-        click.echo(f"restart required: {key}", err=True)
+        click.echo(spoken("restart required: {key}", key=key), err=True)
+
+
+def _own_faults() -> list[str]:
+    """Return the mistakes that are found here, too: the daemon's are in English."""
+    from wxgptd.config import ConfigError
+
+    try:
+        options.load_config()
+    except ConfigError as error:
+        return error.faults
+    return []

@@ -11,7 +11,9 @@ import click
 
 from wxgpt import completing, options, render
 from wxgpt.failures import UsageFailure
+from wxgpt.language import spoken
 from wxgptd.untyped import Json
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgpt.log.records import Point
@@ -96,14 +98,17 @@ def _point(until: str | None) -> Point:
         return None, options.parse_time(until, time.time())
     except ValueError:
         raise UsageFailure(
-            f"{until!r} is neither an event number nor a time", hint=f"use {options.TIME_FORMS}"
+            say("{until!r} is neither an event number nor a time", until=until),
+            hint=say("use {time_forms}", time_forms=options.TIME_FORMS),
         ) from None
 
 
 def _speed(given: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)x?", given)
     if match is None or float(match.group(1)) <= 0:
-        raise UsageFailure(f"{given!r} is not a speed", hint="use 1x, 10x or 0.5x")
+        raise UsageFailure(
+            say("{given!r} is not a speed", given=given), hint=say("use 1x, 10x or 0.5x")
+        )
     return float(match.group(1))
 
 
@@ -118,7 +123,7 @@ def _conversations(states: dict[User, UserState], output: str) -> None:
     for owner, session in sessions:
         dialogues.show_dialogue(owner, session)
     if not sessions:
-        click.echo("no sessions up to that point", err=True)
+        click.echo(spoken("no sessions up to that point"), err=True)
 
 
 def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> None:
@@ -129,21 +134,47 @@ def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> N
         click.echo(render.dumps({"seq": seq, "at": time_text, "users": shown}))
         return
     time_text = render.clock_time(at, utc=False) if seq else "never"
-    click.echo(f"after event {seq} ({time_text}): {render.counted(len(shown), 'user')}")
+    click.echo(
+        spoken(
+            "after event {seq} ({time_text}): {shown}",
+            seq=seq,
+            time_text=time_text,
+            shown=render.counted(len(shown), "user"),
+        )
+    )
     for row in shown:
         session = row["session"]
-        click.echo(f"{row['account']}/{row['user']}  version {row['version']}")
+        click.echo(
+            spoken(
+                "{account}/{user}  version {version}",
+                account=row["account"],
+                user=row["user"],
+                version=row["version"],
+            )
+        )
         if session is None:
-            click.echo("  no session")
+            click.echo(spoken("  no session"))
         else:
-            click.echo(f"  session {session['id']} with {session['assistant']}")
+            click.echo(
+                spoken(
+                    "  session {id} with {assistant}",
+                    id=session["id"],
+                    assistant=session["assistant"],
+                )
+            )
             for message in session["context"]:
                 text = render.shorten(render.printable(message["content"]), 80)
                 click.echo(f"    {message['role']:<9} {text}")
         for window in row["open_windows"]:
-            click.echo(f"  open window {window['delivery']}, attempt {window['attempts']}")
+            click.echo(
+                spoken(
+                    "  open window {delivery}, attempt {attempts}",
+                    delivery=window["delivery"],
+                    attempts=window["attempts"],
+                )
+            )
         for delivery in row["unanswered"]:
-            click.echo(f"  unanswered {delivery}")
+            click.echo(spoken("  unanswered {delivery}", delivery=delivery))
 
 
 def _user_state(user: User, state: UserState, at: float, prompts: Mapping[str, str]) -> Json:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from wxgpt import options, render
+from wxgpt.language import spoken
 
 
 @click.command("restore")
@@ -26,4 +27,11 @@ def command(source: Path) -> None:
     with options.writing_as_daemon(state_dir):
         contents = archive.restore(source, state_dir, options.configured_master_key())
     users = render.counted(contents.users, "user")
-    click.echo(f"{state_dir}: events up to {contents.last_seq} of {users}, verified")
+    click.echo(
+        spoken(
+            "{state_dir}: events up to {last_seq} of {users}, verified",
+            state_dir=state_dir,
+            last_seq=contents.last_seq,
+            users=users,
+        )
+    )

@@ -13,6 +13,7 @@ from wxgpt import completing, options, render
 from wxgpt.failures import ExpectationUnmet, UsageFailure
 from wxgpt.wechat import deliveries, silence, webhooks
 from wxgptd.untyped import Reactor
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgpt.wechat.peer import Attempt, Delivery, Message
@@ -128,16 +129,21 @@ def _message(
     from wxgpt.wechat import messages
 
     if kind is not None and kind not in messages.KINDS:
-        raise UsageFailure(f"no such kind: {kind}", hint=f"kinds: {', '.join(messages.KINDS)}")
+        raise UsageFailure(
+            say("no such kind: {kind}", kind=kind),
+            hint=say("kinds: {kinds}", kinds=", ".join(messages.KINDS)),
+        )
     chosen = text if kind is None else kind
     if tap and (kind is not None or text is None):
-        raise UsageFailure("--tap needs TEXT, without --kind", hint="see wxgpt send --help")
+        raise UsageFailure(
+            say("--tap needs TEXT, without --kind"), hint=say("see wxgpt send --help")
+        )
     if sum(given is not None for given in (chosen, image, event, xml_file)) != 1 or (
         kind is None and event_key and event is None
     ):
         raise UsageFailure(
-            "give exactly one of TEXT, --kind, --image, --event and --xml",
-            hint="see wxgpt send --help",
+            say("give exactly one of TEXT, --kind, --image, --event and --xml"),
+            hint=say("see wxgpt send --help"),
         )
     if xml_file is not None:
         return xml_file.read().decode("utf-8", "replace")
@@ -164,7 +170,8 @@ def _addresses(xml: str) -> tuple[str, str]:
         return envelope.sender(fields), envelope.recipient(fields)
     except envelope.Malformed as error:
         raise UsageFailure(
-            f"not a WeChat message: {error}", hint="a message looks like <xml>...</xml>"
+            say("not a WeChat message: {error}", error=error),
+            hint=say("a message looks like <xml>...</xml>"),
         ) from None
 
 
@@ -172,12 +179,16 @@ def _compiled(expect: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(expect, re.DOTALL) if expect is not None else None
     except re.error as error:
-        raise UsageFailure(f"--expect is not a valid regular expression: {error}") from None
+        raise UsageFailure(
+            say("--expect is not a valid regular expression: {error}", error=error)
+        ) from None
 
 
 def _judge(delivery: Delivery, pattern: re.Pattern[str] | None) -> None:
     if pattern is not None and (delivery.fault or not pattern.search(delivery.shown or "")):
-        raise ExpectationUnmet(f"the reply does not match {pattern.pattern!r}")
+        raise ExpectationUnmet(say("the reply does not match {pattern!r}", pattern=pattern.pattern))
     if delivery.fault:
         last = delivery.attempts[-1]
-        raise deliveries.UnansweredMessage(f"no reply: {render.printable(last.detail)}")
+        raise deliveries.UnansweredMessage(
+            say("no reply: {detail}", detail=render.printable(last.detail))
+        )

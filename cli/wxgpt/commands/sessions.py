@@ -9,7 +9,9 @@ import click
 
 from wxgpt import completing, options, render
 from wxgpt.failures import Unreachable, UsageFailure
+from wxgpt.language import shown, spoken, spoken_number
 from wxgpt.log import dialogues
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgptd.domain.model.session import Session
@@ -65,13 +67,15 @@ def list_(everything: bool, user: str | None, feedback: str | None, output: str)
         for owner, session in rows:
             click.echo(_line(owner, session))
         if not rows:
-            click.echo("no sessions" if everything else "no open sessions", err=True)
+            click.echo(
+                spoken("no sessions") if everything else spoken("no open sessions"), err=True
+            )
 
 
 @command.command("show")
 @click.argument("session_id", metavar="ID", shell_complete=completing.session)
 @options.output_option("text", "json")
-def show(session_id: str, output: str) -> None:
+def show_(session_id: str, output: str) -> None:
     """Show one session as a dialogue.
 
     \b
@@ -87,8 +91,8 @@ def show(session_id: str, output: str) -> None:
                 dialogues.show_dialogue(owner, session)
             return
     raise UsageFailure(
-        f"no session {session_id} in the log",
-        hint="`wxgpt sessions list --all` lists them",
+        say("no session {session_id} in the log", session_id=session_id),
+        hint=say("`wxgpt sessions list --all` lists them"),
     )
 
 
@@ -105,18 +109,23 @@ def stop(session_id: str) -> None:
 
     status, _ = control.request("POST", f"/sessions/{quote(session_id, safe='')}/stop")
     if status == 503:
-        raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
+        raise Unreachable(
+            say("the daemon is still starting"), hint=say("try again in a few seconds")
+        )
     if status != 200:
-        raise UsageFailure(f"no open session {session_id}", hint="`wxgpt sessions list` lists them")
-    click.echo(f"session {session_id} ended")
+        raise UsageFailure(
+            say("no open session {session_id}", session_id=session_id),
+            hint=say("`wxgpt sessions list` lists them"),
+        )
+    click.echo(spoken("session {session_id} ended", session_id=session_id))
 
 
 def _line(user: User, session: Session) -> str:
     opened = render.clock_time(session.opened_at, utc=False)
     name = f"{user.account}/{user.openid}"
-    state = str(session.closed or "open")
-    questions = "question " if len(session.questions) == 1 else "questions"
+    state = shown(str(session.closed or "open"))
+    questions = spoken_number(len(session.questions), "{n:>4} question ", "{n:>4} questions")
     return (
         f"{session.id}  {opened}  {render.pad(name, 36)}  {render.pad(session.assistant, 12)}"
-        f"  {len(session.questions):>4} {questions}  {state}"
+        f"  {questions}  {state}"
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import click
 
 from wxgpt import control, options, render
+from wxgpt.language import shown, spoken
 from wxgptd.untyped import Result
 
 
@@ -25,18 +26,25 @@ def command(output: str) -> None:
         click.echo(render.dumps(status))
         return
     for name, value in status.items():
-        shown = _FORMATS.get(name, _shown)(value)
-        click.echo(f"{name.removesuffix('_s').replace('_', ' '):<26}{shown}")
+        text = _FORMATS.get(name, _shown)(value)
+        click.echo(f"{render.pad(shown(label(name)), 26)}{text}")
+
+
+def label(field: str) -> str:
+    """Return the name of a field of the status as words."""
+    return field.removesuffix("_s").replace("_", " ")
 
 
 def _shown(value: object) -> object:
     match value:
         case None:
-            return "unknown"
+            return spoken("unknown")
         case bool():
-            return "yes" if value else "no"
+            return spoken("yes") if value else spoken("no")
         case dict():
-            return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "none"
+            return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or spoken(
+                "none"
+            )
         case _:
             return value
 
@@ -48,6 +56,6 @@ _FORMATS: dict[str, Callable[[Result], object]] = {
     "cost_today": lambda costs: _shown(render.spent(costs)),
     "uptime_s": lambda seconds: f"{seconds:.1f} s",
     "replay_s": lambda seconds: f"{seconds:.1f} s",
-    "clock_offset_s": lambda seconds: "unknown" if seconds is None else f"{seconds:.2f} s",
+    "clock_offset_s": lambda seconds: spoken("unknown") if seconds is None else f"{seconds:.2f} s",
     "why_unhealthy": lambda why: why or "-",
 }

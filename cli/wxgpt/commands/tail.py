@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import sys
 import time
@@ -16,9 +15,11 @@ import click
 from wxgpt import completing, options, render
 from wxgpt.control import UnknownUser
 from wxgpt.failures import UsageFailure
+from wxgpt.language import shown, spoken
 from wxgpt.log import rendering
 from wxgpt.log.watch import Watch
 from wxgptd.eventlog.codec import KINDS
+from wxgptd.wording import say, say_number
 
 if TYPE_CHECKING:
     from wxgptd.eventlog.following import Follower
@@ -151,7 +152,7 @@ def command(
     Times are 10m, 2h, 3d, yesterday, today, a date, RFC 3339 or @epoch.
     """
     if follow and reverse:
-        raise UsageFailure("--follow and --reverse are mutually exclusive")
+        raise UsageFailure(say("--follow and --reverse are mutually exclusive"))
     if follow and output == "json":
         output = "ndjson"  # an unterminated list is not valid JSON
     cursor = _cursor(cursor_file)
@@ -181,11 +182,11 @@ def command(
     if unknown:
         _report_unknown(unknown, give_up=not follow)
     if follow:
-        click.echo("following, ^C to quit", err=True)
+        click.echo(spoken("following, ^C to quit"), err=True)
         _follow(follower, wanted, Watch(directory), show, cursor_file)
 
 
-command.help = f"{inspect.cleandoc(command.help or '')}\n\nKinds are {', '.join(KINDS)}."
+command.epilog = say("Kinds are {kinds}.", kinds=", ".join(KINDS))
 
 
 def _follow(
@@ -219,10 +220,11 @@ def _report_unknown(users: set[str], *, give_up: bool) -> None:
     Raises:
         UnknownUser: `give_up` is set (no further events will be read).
     """
-    message = f"unknown {'user' if len(users) == 1 else 'users'}: {', '.join(sorted(users))}"
+    names = ", ".join(sorted(users))
+    message = say_number(len(users), "unknown user: {names}", "unknown users: {names}", names=names)
     if give_up:
-        raise UnknownUser(message, hint="list the users: wxgpt users list")
-    click.echo(message, err=True)
+        raise UnknownUser(message, hint=say("list the users: wxgpt users list"))
+    click.echo(shown(message), err=True)
 
 
 def _begin(directory: Path, wanted: Filter, count: int | None) -> int:
@@ -264,11 +266,16 @@ def _choice(given: str) -> frozenset[str]:
 
 def _kinds(given: str) -> frozenset[str]:
     kinds = {kind.lower(): kind for kind in KINDS}
-    chosen = _choice(given)
-    unknown = sorted(name for name in chosen if name.replace("_", "").lower() not in kinds)
+    for kind, label in rendering.LABELS.items():
+        kinds |= {label: kind, shown(label): kind}
+    chosen = {name: name.replace("_", "").lower() for name in _choice(given)}
+    unknown = sorted(name for name, key in chosen.items() if key not in kinds)
     if unknown:
-        raise UsageFailure(f"no such kind: {', '.join(unknown)}", hint=f"kinds: {', '.join(KINDS)}")
-    return frozenset(kinds[name.replace("_", "").lower()] for name in chosen)
+        raise UsageFailure(
+            say("no such kind: {unknown}", unknown=", ".join(unknown)),
+            hint=say("kinds: {kinds}", kinds=", ".join(map(shown, rendering.LABELS.values()))),
+        )
+    return frozenset(kinds[key] for key in chosen.values())
 
 
 def _cursor(path: Path | None) -> int | None:
@@ -276,7 +283,9 @@ def _cursor(path: Path | None) -> int | None:
         return None
     text = path.read_text("ascii", "replace").strip()
     if not text.isdigit():
-        raise UsageFailure(f"{path} has no event number", hint="delete it to start over")
+        raise UsageFailure(
+            say("{path} has no event number", path=path), hint=say("delete it to start over")
+        )
     return int(text)
 
 

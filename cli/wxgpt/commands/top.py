@@ -11,13 +11,19 @@ import click
 
 from wxgpt import control, options, render
 from wxgpt.failures import Unreachable, UsageFailure
+from wxgpt.language import shown, spoken
 from wxgptd.untyped import Json
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SHORT_USER = 16
-PROGRESS = {"waiting": "queued", "thinking": "no text yet", "writing": "being written"}
+PROGRESS = {
+    "waiting": say("queued"),
+    "thinking": say("no text yet"),
+    "writing": say("being written"),
+}
 
 
 @click.command("top")
@@ -40,7 +46,7 @@ def command(times: int | None, every: float, output: str) -> None:
       wxgpt top -n 60 -o ndjson
     """
     if not isfinite(every):
-        raise UsageFailure("--every must be a number of seconds", hint="--every 5")
+        raise UsageFailure(say("--every must be a number of seconds"), hint=say("--every 5"))
     live = sys.stdout.isatty() and output == "text"
     looks = times if times is not None else (0 if live or output == "ndjson" else 1)
     if live:
@@ -72,18 +78,18 @@ def _watch(looks: int, every: float) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    shown: RenderableType = _table(_fetch())
+    view: RenderableType = _table(_fetch())
     number = 1
-    with Live(shown, console=Console(), screen=True, auto_refresh=False) as live:
+    with Live(view, console=Console(), screen=True, auto_refresh=False) as live:
         live.refresh()
         while number != looks:
             number += 1
             time.sleep(every)
             try:
-                shown = _table(_fetch())
+                view = _table(_fetch())
             except Unreachable as error:
-                shown = Text(f"{error}; retrying, ^C to quit")
-            live.update(shown, refresh=True)
+                view = Text(spoken("{error}; retrying, ^C to quit", error=error))
+            live.update(view, refresh=True)
 
 
 def _print(status: Json) -> None:
@@ -99,44 +105,68 @@ def _table(status: Json) -> RenderableType:
 
     lines = [Text(line) for line in _head(status)]
     if not status["questions"]:
-        return Group(*lines, Text("no question is waiting for an answer"))
+        return Group(*lines, Text(spoken("no question is waiting for an answer")))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("user", "session", "assistant", "asked", "attempt", "answer"):
-        table.add_column(name, justify="right" if name in ("asked", "attempt") else "left")
+    names = (
+        say("user"), say("session"), say("assistant"), say("asked"), say("attempt"), say("answer"),
+    )  # fmt: skip
+    for name in names:
+        table.add_column(shown(name), justify="right" if name in ("asked", "attempt") else "left")
     for question in status["questions"]:
         user = render.shorten(question["user"].removeprefix(f"{question['account']}:"), SHORT_USER)
         progress = PROGRESS.get(question["progress"], question["progress"])
         chars = question["written_chars"]
-        written = f", {render.counted(chars, 'character')}" if chars else ""
+        written = f", {shown(render.counted(chars, 'character'))}" if chars else ""
         table.add_row(
             render.printable(f"{question['account']}/{user}"), question["session"],
-            question["assistant"], f"{question['waited_s']:.0f} s ago",
-            str(question["attempts"]), f"{progress}{written}",
+            question["assistant"], spoken("{waited_s:.0f} s ago", waited_s=question["waited_s"]),
+            str(question["attempts"]), f"{shown(progress)}{written}",
         )  # fmt: skip
     return Group(*lines, table)
 
 
 def _head(status: Json) -> list[str]:
-    state = "ready" if status["ready"] else "replaying its log"
-    health = "" if status["healthy"] else f", UNHEALTHY: {status['why_unhealthy']}"
+    state = say("ready") if status["ready"] else say("replaying its log")
+    health = "" if status["healthy"] else spoken(", UNHEALTHY: {why}", why=status["why_unhealthy"])
     up = _span(status["uptime_s"])
     return [
-        f"wxgptd {status['version']}, pid {status['pid']}, up {up}, {state}{health}",
-        (
-            f"{render.counted(status['open_sessions'], 'session')} · "
-            f"{render.counted(status['held_attempts'], 'attempt')} held · "
-            f"{render.counted(status['running_answers'], 'answer')} running, "
-            f"{status['waiting_questions']} queued · "
-            f"{render.counted(status['page_readers'], 'page reader')}"
+        spoken(
+            "wxgptd {version}, pid {pid}, up {up}, {state}{health}",
+            version=status["version"],
+            pid=status["pid"],
+            up=up,
+            state=state,
+            health=health,
         ),
-        "models: " + _pairs(status["models"]),
-        "last failures: " + (_pairs(status["model_failures"]) or "none"),
-        "deliberate timeouts: " + render.timeouts(status["deliberate_timeouts"]),
-        "unanswered messages: " + render.unanswered(status["unanswered"]),
-        "spent today: " + (_pairs(render.spent(status["cost_today"])) or "nothing"),
         (
-            f"log: event {status['log_last_seq']}, {render.fsync(status['log_fsync_s'])}"
-            f"{', DISK FULL' if status['disk_full'] else ''}"
+            spoken(
+                "{open_sessions} · {held_attempts} held · {running_answers} running, "
+                "{waiting_questions} queued · {page_readers}",
+                open_sessions=render.counted(status["open_sessions"], "session"),
+                held_attempts=render.counted(status["held_attempts"], "attempt"),
+                running_answers=render.counted(status["running_answers"], "answer"),
+                waiting_questions=status["waiting_questions"],
+                page_readers=render.counted(status["page_readers"], "page reader"),
+            )
+        ),
+        spoken("models: {models}", models=_pairs(status["models"])),
+        spoken(
+            "last failures: {failures}", failures=_pairs(status["model_failures"]) or say("none")
+        ),
+        spoken(
+            "deliberate timeouts: {timeouts}",
+            timeouts=render.timeouts(status["deliberate_timeouts"]),
+        ),
+        spoken("unanswered messages: {counts}", counts=render.unanswered(status["unanswered"])),
+        spoken(
+            "spent today: {costs}",
+            costs=_pairs(render.spent(status["cost_today"])) or say("nothing"),
+        ),
+        spoken(
+            "log: event {seq}, {fsync}{full}",
+            seq=status["log_last_seq"],
+            fsync=render.fsync(status["log_fsync_s"]),
+            full=say(", DISK FULL") if status["disk_full"] else "",
         ),
         "",
     ]
@@ -149,4 +179,8 @@ def _pairs(values: Json) -> str:
 def _span(seconds: float) -> str:
     hours, rest = divmod(int(seconds), 3_600)
     days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if days else f"{hours}:{rest // 60:02}:{rest % 60:02}"
+    return (
+        spoken("{days} d {hours} h", days=days, hours=hours)
+        if days
+        else f"{hours}:{rest // 60:02}:{rest % 60:02}"
+    )

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from wxgpt import options, render
+from wxgpt.language import shown, spoken
 from wxgpt.log import feedback as ratings
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +25,9 @@ COLUMNS = (
     "answers", "failures", "prompt_tokens", "completion_tokens", "estimated_tokens", "cost",
     "unanswered",
 )  # fmt: skip
+
+TITLES = (say("answers"), say("failed"), say("prompt"), say("completion"), say("cost"))
+GROUPINGS = (say("day"), say("user"), say("assistant"), say("model"))
 
 
 @dataclass
@@ -44,7 +49,7 @@ class Row:
 @click.command("usage")
 @click.option(
     "--by",
-    type=click.Choice(["day", "user", "assistant", "model"]),
+    type=click.Choice([str(each) for each in GROUPINGS]),
     default="day",
     show_default=True,
     help="How to group the rows.",
@@ -81,16 +86,16 @@ def command(by: str, since: float | None, until: float | None, feedback: bool, o
     elif output == "csv":
         _write_csv([by, *COLUMNS], ((name, *_plain(row).values()) for name, row in ordered))
     elif ordered:
-        titles = ("answers", "failed", "prompt", "completion", "cost")
-        click.echo(_line(by, (*titles, "unanswered") if by == "day" else titles))
+        titles = tuple(map(shown, TITLES))
+        click.echo(_line(shown(by), (*titles, spoken("unanswered")) if by == "day" else titles))
         for name, row in ordered:
             click.echo(_line(name, _cells(row, by)))
         if len(ordered) > 1:
-            click.echo(_line("total", _cells(_sum(rows.values()), by)))
+            click.echo(_line(spoken("total"), _cells(_sum(rows.values()), by)))
         if any(row.estimated_tokens for row in rows.values()):
-            click.echo("~ includes estimates, because a server reported no usage", err=True)
+            click.echo(spoken("~ includes estimates, because a server reported no usage"), err=True)
     else:
-        click.echo("no usage", err=True)
+        click.echo(spoken("no usage"), err=True)
 
 
 def count(
@@ -149,13 +154,13 @@ def _show_feedback(rows: dict[str, ratings.Feedback], by: str, output: str) -> N
         values = ((name, row.answers, row.up, row.down) for name, row in ordered)
         _write_csv([by, "answers", "up", "down"], values)
     elif ordered:
-        click.echo(_line(by, ("answers", "up", "down")))
+        click.echo(_line(shown(by), (spoken("answers"), spoken("up"), spoken("down"))))
         for name, row in ordered:
             click.echo(_line(name, (str(row.answers), str(row.up), str(row.down))))
             for words in row.words:
                 click.echo(f"  {render.printable(words)}")
     else:
-        click.echo("no answers", err=True)
+        click.echo(spoken("no answers"), err=True)
 
 
 def _write_csv(head: list[str], rows: Iterable[tuple[str | float, ...]]) -> None:
@@ -171,7 +176,7 @@ def _user_name(record: AnyRecord) -> str:
     from wxgptd.ports.record import Hidden, Recorded
 
     erased = isinstance(record, Recorded) and record.hidden is Hidden.ERASED
-    return f"{record.user.account}/{'(erased)' if erased else record.user.openid}"
+    return f"{record.user.account}/{say('(erased)') if erased else record.user.openid}"
 
 
 def _escaped(name: str) -> str:
@@ -202,4 +207,6 @@ def _cells(row: Row, by: str) -> tuple[str, ...]:
 
 
 def _line(name: str, cells: tuple[str, ...]) -> str:
-    return f"{render.pad(render.printable(name), 40)}" + "".join(f"{cell:>12}" for cell in cells)
+    return f"{render.pad(render.printable(name), 40)}" + "".join(
+        render.pad_left(cell, 12) for cell in cells
+    )

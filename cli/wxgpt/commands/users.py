@@ -8,7 +8,9 @@ import click
 
 from wxgpt import completing, control, options, render
 from wxgpt.failures import UsageFailure
+from wxgpt.language import shown, spoken
 from wxgptd.untyped import Json
+from wxgptd.wording import say
 
 
 @click.group("users")
@@ -56,22 +58,34 @@ def list_(standing: str | None, limit: int, output: str) -> None:
         click.echo(render.dumps(users))
         return
     if users:
-        click.echo(f"{render.pad('account/user', 40)}  last active     questions   tokens  today")
+        names = map(spoken, HEAD)
+        click.echo(_row(*names).rstrip())
     for user in users:
         click.echo(_line(user))
     if not users:
-        click.echo("no users", err=True)
+        click.echo(spoken("no users"), err=True)
 
 
 def _line(user: Json) -> str:
-    last_active = render.clock_time(user["last_at"], utc=False) if user["last_at"] else "never"
-    standing = "" if user["standing"] == "default" else user["standing"]
+    last_active = (
+        render.clock_time(user["last_at"], utc=False) if user["last_at"] else spoken("never")
+    )
+    standing = "" if user["standing"] == "default" else shown(user["standing"])
     if standing and user["until"]:
-        standing += f" until {render.clock_time(user['until'], utc=False)}"
+        standing += spoken(" until {time}", time=render.clock_time(user["until"], utc=False))
+    name = f"{user['account']}/{user['user']}"
+    questions, tokens = str(user["questions_today"]), str(user["tokens_today"])
+    return _row(name, last_active, questions, tokens, standing).rstrip()
+
+
+HEAD = (say("account/user"), say("last active"), say("questions"), say("tokens"), say("today"))
+
+
+def _row(name: str, last_active: str, questions: str, tokens: str, standing: str) -> str:
     return (
-        f"{render.pad(user['account'] + '/' + user['user'], 40)}  {last_active:<14}  "
-        f"{user['questions_today']:>9}  {user['tokens_today']:>7}         {standing}"
-    ).rstrip()
+        f"{render.pad(name, 40)}  {render.pad(last_active, 14)}  "
+        f"{render.pad_left(questions, 9)}  {render.pad_left(tokens, 7)}  {standing}"
+    )
 
 
 _for = click.option(
@@ -142,7 +156,8 @@ def _change(
     control.require_ready(status)
     if status != 200:
         raise UsageFailure(
-            f"the daemon has no account {name}", hint="was it restarted with this configuration?"
+            say("the daemon has no account {name}", name=name),
+            hint=say("was it restarted with this configuration?"),
         )
-    shown = "neither blocked nor allowed" if standing == "default" else standing
-    click.echo(f"{name}/{openid}: {shown}")
+    effect = spoken("neither blocked nor allowed") if standing == "default" else shown(standing)
+    click.echo(f"{name}/{openid}: {effect}")

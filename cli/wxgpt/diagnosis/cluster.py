@@ -11,6 +11,7 @@ from wxgpt.cluster_access import access
 from wxgpt.diagnosis.finding import Finding, failed, passed
 from wxgpt.diagnosis.remedies import Remedy, remedy
 from wxgptd.errors import WxgptError
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgptd.config import Cluster, Config
@@ -45,62 +46,91 @@ def servers(configured: Cluster) -> Iterator[Finding]:
         except WxgptError as error:
             refused = "refuse" in str(error)
             fix = "nats-credentials" if refused else "nats-unreachable"
-            yield failed(CHECK, f"{server}: {error}", fix)
+            yield failed(CHECK, say("{server}: {error}", server=server, error=error), fix)
             continue
         if facts.max_payload < LEAST_PAYLOAD_BYTES:
-            what = f"{server}: max_payload is {facts.max_payload:,} bytes"
+            what = say(
+                "{server}: max_payload is {max_payload:,} bytes",
+                server=server,
+                max_payload=facts.max_payload,
+            )
             yield failed(CHECK, what, "nats-payload")
         else:
-            yield passed(CHECK, f"{server}: NATS {facts.version}")
+            yield passed(
+                CHECK, say("{server}: NATS {version}", server=server, version=facts.version)
+            )
     with creating.reached(access(configured), configured.name) as reached:
         if reached.identity() is None:
-            yield failed(CHECK, f"there is no cluster {configured.name}", "cluster-missing")
+            yield failed(
+                CHECK, say("there is no cluster {name}", name=configured.name), "cluster-missing"
+            )
             return
         for stream in reached.streams():
-            what = f"stream {stream.name}: copies: {stream.copies}, current: {stream.current}"
+            what = say(
+                "stream {name}: copies: {copies}, current: {current}",
+                name=stream.name,
+                copies=stream.copies,
+                current=stream.current,
+            )
             if stream.copies < COPIES:
                 yield failed(CHECK, what, "nats-copies")
             elif stream.current < stream.copies:
                 yield failed(CHECK, what, "nats-unreachable")
             else:
-                yield passed(CHECK, f"{what}, on {', '.join(sorted(stream.servers))}")
+                yield passed(
+                    CHECK,
+                    say(
+                        "{what}, on {servers}", what=what, servers=", ".join(sorted(stream.servers))
+                    ),
+                )
 
 
 def nodes() -> Iterator[Finding]:
     """Check the nodes, as the one here sees them."""
     status, summary = control.request("GET", "/cluster")
     if status != 200:
-        yield failed(CHECK, "the daemon runs without [cluster]", "restart-required")
+        yield failed(CHECK, say("the daemon runs without [cluster]"), "restart-required")
         return
     if summary["is_stalled"]:
-        yield failed(CHECK, "the NATS servers store nothing", "cluster-no-quorum")
+        yield failed(CHECK, say("the NATS servers store nothing"), "cluster-no-quorum")
     if not summary["leader"]:
-        yield failed(CHECK, "no node leads", "cluster-no-leader")
+        yield failed(CHECK, say("no node leads"), "cluster-no-leader")
     own, *others = summary["nodes"]
     if own["name"] in [node["name"] for node in others]:
-        yield failed(CHECK, f"two nodes are called {own['name']}", "cluster-name")
+        yield failed(CHECK, say("two nodes are called {name}", name=own["name"]), "cluster-name")
     if not others:
-        yield failed(CHECK, "no other node runs, so none can take over", "cluster-alone")
+        yield failed(CHECK, say("no other node runs, so none can take over"), "cluster-alone")
     newest = max(node["seq"] for node in summary["nodes"])
     for node in summary["nodes"]:
         faults = list(_faults(node, own, newest))
         for what, fix in faults:
-            yield failed(CHECK, f"{node['name']}: {what}", fix)
+            yield failed(CHECK, say("{name}: {what}", name=node["name"], what=what), fix)
         if not faults:
             role = "leads" if node["leads"] else "follows"
-            yield passed(CHECK, f"{node['name']} {role}, at event {node['seq']:,}")
+            yield passed(
+                CHECK,
+                say(
+                    "{name} {role}, at event {seq:,}", name=node["name"], role=role, seq=node["seq"]
+                ),
+            )
 
 
 def _faults(node: Json, own: Json, newest: int) -> Iterator[tuple[str, Remedy]]:
     """Yield what is wrong with a node, and the fix."""
     if abs(node["clock_s"]) > MAX_CLOCK_S:
-        yield f"its clock differs by {node['clock_s']:.1f} s", remedy("clock-skew")
+        yield (
+            say("its clock differs by {clock_s:.1f} s", clock_s=node["clock_s"]),
+            remedy("clock-skew"),
+        )
     if newest - node["seq"] > MAX_LAG:
-        yield f"it lacks {newest - node['seq']:,} events", remedy("cluster-lags")
+        yield say("it lacks {newest:,} events", newest=newest - node["seq"]), remedy("cluster-lags")
     if node["config"] != own["config"]:
-        yield "its configuration differs from the one here", remedy("cluster-configuration")
+        yield say("its configuration differs from the one here"), remedy("cluster-configuration")
     if node["is_missing"]:
-        version = f"it has version {node['version']}, which cannot read all kinds of events"
+        version = say(
+            "it has version {version}, which cannot read all kinds of events",
+            version=node["version"],
+        )
         yield version, remedy("cluster-version")
     url = f"{node['url'].rstrip('/')}/healthz"
     try:
@@ -108,4 +138,7 @@ def _faults(node: Json, own: Json, newest: int) -> Iterator[tuple[str, Remedy]]:
             pass
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", error)
-        yield f"cannot be reached at {url}: {why}", remedy("cluster-url", url=node["url"])
+        yield (
+            say("cannot be reached at {url}: {why}", url=url, why=why),
+            remedy("cluster-url", url=node["url"]),
+        )

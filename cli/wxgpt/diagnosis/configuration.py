@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from wxgpt.diagnosis.finding import Finding, failed, passed, skipped
 from wxgpt.diagnosis.remedies import remedy
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgptd.config import Config
@@ -26,7 +27,7 @@ def doubtful(path: Path, config: Config) -> Iterator[Finding]:
     """
     from wxgptd.config import doubts
 
-    yield passed("configuration", f"{path}: no errors")
+    yield passed("configuration", say("{path}: no errors", path=path))
     for doubt in doubts(config):
         key, _, what = doubt.partition(": ")
         if "no phone can open" in what or key.endswith(".aes_key"):
@@ -42,12 +43,17 @@ def permissions(path: Path) -> Iterator[Finding]:
     mode = stat.S_IMODE(status.st_mode)
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         fix = remedy("mode-wrong", mode="go-w", path=path)
-        yield failed("permissions", f"{path} is writable by other users", fix)
+        yield failed("permissions", say("{path} is writable by other users", path=path), fix)
     elif mode & stat.S_IROTH:
         fix = remedy("mode-wrong", mode="o=", path=path)
-        yield failed("permissions", f"{path} is readable by every user on this machine", fix)
+        yield failed(
+            "permissions", say("{path} is readable by every user on this machine", path=path), fix
+        )
     elif group := group_that_reads(path):
-        yield skipped("permissions", f"{path} is readable by group {group}; is that intended?")
+        yield skipped(
+            "permissions",
+            say("{path} is readable by group {group}; is that intended?", path=path, group=group),
+        )
     else:
         yield passed("permissions", f"{path}: {stat.filemode(status.st_mode)}")
 
@@ -69,20 +75,27 @@ def state_directory(config: Config) -> Iterator[Finding]:
     try:
         status = path.stat()
     except FileNotFoundError:
-        yield skipped("state directory", f"{path} will be created when the daemon first starts")
+        yield skipped(
+            "state directory", say("{path} will be created when the daemon first starts", path=path)
+        )
         return
     except PermissionError:
-        yield skipped("state directory", f"no access to {path}; try sudo wxgpt doctor")
+        yield skipped(
+            "state directory", say("no access to {path}; try sudo wxgpt doctor", path=path)
+        )
         return
     if stat.S_IMODE(status.st_mode) & 0o077:
         fix = remedy("mode-wrong", mode="700", path=path)
-        yield failed("state directory", f"{path} is accessible to other users", fix)
+        yield failed("state directory", say("{path} is accessible to other users", path=path), fix)
     elif os.geteuid() != 0 and not os.access(path, os.W_OK):
-        yield skipped("state directory", f"{path} belongs to another user; try sudo wxgpt doctor")
+        yield skipped(
+            "state directory",
+            say("{path} belongs to another user; try sudo wxgpt doctor", path=path),
+        )
     else:
-        yield passed("state directory", f"{path} is accessible only to the daemon")
+        yield passed("state directory", say("{path} is accessible only to the daemon", path=path))
     free = shutil.disk_usage(path).free
-    shown = f"{free / 2**20:,.0f} MiB free"
+    shown = say("{free:,.0f} MiB free", free=free / 2**20)
     if free < MIN_FREE_BYTES:
         yield failed("disk", shown, "disk-low", free_bytes=free)
     else:

@@ -12,6 +12,7 @@ from wxgpt.diagnosis.finding import MAX_SKEW_S, Finding, failed, notice, passed,
 from wxgpt.failures import Forbidden, Unreachable
 from wxgptd import __version__
 from wxgptd.errors import WxgptError
+from wxgptd.wording import listed, reason, say
 
 if TYPE_CHECKING:
     from wxgptd.config import Config
@@ -24,21 +25,32 @@ def running() -> Finding:
     try:
         _, status = control.request("GET", "/status")
     except Forbidden as error:
-        return failed("daemon", str(error), "daemon-denied")
+        return failed("daemon", reason(error), "daemon-denied")
     except Unreachable as error:
-        return failed("daemon", str(error), "daemon-unreachable")
+        return failed("daemon", reason(error), "daemon-unreachable")
     version = status.get("version")
     if version != __version__:
-        what = f"the daemon is version {version}, wxgpt is {__version__}"
+        what = say(
+            "the daemon is version {version}, wxgpt is {own}",
+            version=version,
+            own=__version__,
+        )
         return failed("daemon", what, "daemon-outdated")
     if not status.get("ready") and status.get("cluster_leading") is None:
-        return failed("daemon", "still replaying its log", "daemon-starting")
+        return failed("daemon", say("still replaying its log"), "daemon-starting")
     if not status.get("healthy", True):
-        what = f"health check failed: {status['why_unhealthy']}"
+        what = say("health check failed: {why_unhealthy}", why_unhealthy=status["why_unhealthy"])
         return failed("daemon", what, "daemon-unhealthy")
     if status.get("disk_full"):
-        return failed("daemon", "disk full: new questions are rejected", "disk-full")
-    return passed("daemon", f"version {version}, running for {status.get('uptime_s', 0):.0f} s")
+        return failed("daemon", say("disk full: new questions are rejected"), "disk-full")
+    return passed(
+        "daemon",
+        say(
+            "version {version}, running for {uptime_s:.0f} s",
+            version=version,
+            uptime_s=status.get("uptime_s", 0),
+        ),
+    )
 
 
 def up_to_date(path: Path) -> Iterator[Finding]:
@@ -46,16 +58,22 @@ def up_to_date(path: Path) -> Iterator[Finding]:
     changes = control.reload(path.absolute(), options.read_config(path), dry=True)
     check = "daemon"
     if faults := changes.get("faults"):
-        yield failed(check, f"a reload of {path} would be rejected: {faults[0]}", "reload-rejected")
+        yield failed(
+            check,
+            say("a reload of {path} would be rejected: {faults}", path=path, faults=faults[0]),
+            "reload-rejected",
+        )
         return
     if changes["changed"]:
         keys = ", ".join(changes["changed"])
-        yield failed(check, f"changed since the last reload: {keys}", "reload-pending")
+        yield failed(
+            check, say("changed since the last reload: {keys}", keys=keys), "reload-pending"
+        )
     if changes["takes_restart"]:
         keys = ", ".join(changes["takes_restart"])
-        yield failed(check, f"restart required: {keys}", "restart-required")
+        yield failed(check, say("restart required: {keys}", keys=keys), "restart-required")
     if not changes["changed"] and not changes["takes_restart"]:
-        yield passed(check, f"{path}: the daemon has loaded the current version")
+        yield passed(check, say("{path}: the daemon has loaded the current version", path=path))
 
 
 def clock() -> Iterator[Finding]:
@@ -63,11 +81,20 @@ def clock() -> Iterator[Finding]:
     _, status = control.request("GET", "/status")
     ahead_s = status.get("clock_offset_s")
     if ahead_s is None:
-        yield skipped("clock", "no message with a usable CreateTime in the last 24 h")
+        yield skipped("clock", say("no message with a usable CreateTime in the last 24 h"))
         return
     # The smallest difference, which may include the message's time in transit.
-    bound, direction = ("at most", "ahead of") if ahead_s > 0 else ("at least", "behind")
-    shown = f"{bound} {abs(ahead_s):.1f} s {direction} WeChat's (smallest difference in 24 h)"
+    shown = (
+        say(
+            "at most {s:.1f} s ahead of WeChat's (smallest difference in 24 h)",
+            s=ahead_s,
+        )
+        if ahead_s > 0
+        else say(
+            "WeChat's is at least {s:.1f} s ahead (smallest difference in 24 h)",
+            s=-ahead_s,
+        )
+    )
     if abs(ahead_s) > MAX_SKEW_S:
         yield failed("clock", shown, "clock-skew", offset_s=ahead_s)
     else:
@@ -78,18 +105,23 @@ def unanswered(config: Config) -> Iterator[Finding]:
     """Report how many messages from users went unanswered."""
     _, status = control.request("GET", "/status")
     for name, counts in status.get("unanswered", {}).items():
-        check = f"messages {name}"
-        counted = [(day, counts[day]) for day in ("yesterday", "today") if counts[day]]
+        check = say("messages {name}", name=name)
+        counted = {day: counts[day] for day in ("yesterday", "today") if counts[day]}
         if not counted:
-            yield passed(check, "none went unanswered yesterday or today")
+            yield passed(check, say("none went unanswered yesterday or today"))
             continue
-        detail = " and ".join(
-            f"{render.counted(count, 'message')} went unanswered {day}" for day, count in counted
-        )
+        parts: list[str] = []
+        if count := counts["yesterday"]:
+            shown = render.counted(count, "message")
+            parts.append(say("{count} went unanswered yesterday", count=shown))
+        if count := counts["today"]:
+            shown = render.counted(count, "message")
+            parts.append(say("{count} went unanswered today", count=shown))
+        detail = listed(parts, ", ")
         account = config.account.get(name)
         needs_command = account is not None and not account.open_without_command
         fix = "messages-unanswered" if needs_command else "messages-without-rule"
-        yield notice(check, detail, fix, **dict(counted))
+        yield notice(check, detail, fix, **counted)
 
 
 def pushing(config: Config) -> Iterator[Finding]:
@@ -97,17 +129,17 @@ def pushing(config: Config) -> Iterator[Finding]:
     for name, account in config.account.items():
         if account.push != "auto" or not account.app_secret:
             continue
-        check = f"push {name}"
+        check = say("push {name}", name=name)
         path = f"/accounts/{quote(name, safe='')}/try"
         try:
             status, result = control.request("POST", path, timeout_s=PUSH_PATIENCE_S)
         except Unreachable as error:
-            yield failed(check, str(error), "push-timeout")
+            yield failed(check, reason(error), "push-timeout")
             continue
         if status != 200:
-            yield failed(check, "the daemon has not loaded this account", "reload-pending")
+            yield failed(check, say("the daemon has not loaded this account"), "reload-pending")
         elif result["ok"]:
-            yield passed(check, "WeChat's API accepts this machine")
+            yield passed(check, say("WeChat's API accepts this machine"))
         else:
             yield failed(check, result["detail"], "push-rejected")
 
@@ -121,11 +153,13 @@ def log() -> Iterator[Finding]:
         events = sum(info.events for info in verdict.segments)
     except (WxgptError, OSError) as error:
         if isinstance(error, WxgptError) and error.exit_status == 5:
-            yield failed("log", str(error), "log-damaged")
+            yield failed("log", reason(error), "log-damaged")
         else:
-            yield skipped("log", str(error))
+            yield skipped("log", reason(error))
         return
     if verdict.is_sound:
-        yield passed("log", f"{render.counted(events, 'event')}, intact", events=events)
+        yield passed(
+            "log", say("{events}, intact", events=render.counted(events, "event")), events=events
+        )
     else:
         yield failed("log", next(iter(verdict.lines)), "log-damaged", events=events)

@@ -34,7 +34,7 @@ class Finding:
             "ok": self.ok,
             "id": self.remedy.id,
             "detail": self.detail,
-            "fix": self.remedy.in_english(),
+            "fix": self.remedy.text,
         }
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 from wxgpt.diagnosis.finding import Finding, failed, passed, skipped
+from wxgptd.wording import say
 
 PYTHONS = ((3, 11), (3, 14))
 EXPAT_NEEDED = (2, 4, 0)
@@ -28,9 +29,19 @@ def versions() -> Iterator[Finding]:
     least, most = PYTHONS
     number = platform.python_version()
     if not least <= sys.version_info[:2] <= most:
-        supported = f"{least[0]}.{least[1]} to {most[0]}.{most[1]}"
+        supported = say(
+            "{least}.{least_minor} to {most}.{most_minor}",
+            least=least[0],
+            least_minor=least[1],
+            most=most[0],
+            most_minor=most[1],
+        )
         yield failed(
-            "python", f"{number} is not supported (needs {supported})", "python-unsupported"
+            "python",
+            say(
+                "{number} is not supported (needs {supported})", number=number, supported=supported
+            ),
+            "python-unsupported",
         )
     else:
         yield passed("python", number)
@@ -38,11 +49,21 @@ def versions() -> Iterator[Finding]:
 
     # The version, without its release date.
     tls = " ".join(SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode().split()[:2])
-    yield passed("libraries", f"Twisted {version('twisted')}, treq {version('treq')}, {tls}")
+    yield passed(
+        "libraries",
+        say(
+            "Twisted {version}, treq {treq}, {tls}",
+            version=version("twisted"),
+            treq=version("treq"),
+            tls=tls,
+        ),
+    )
     expat = pyexpat.EXPAT_VERSION.removeprefix("expat_")
     numbers = tuple(int(part) for part in re.findall(r"\d+", expat))
     if numbers < EXPAT_NEEDED:
-        yield failed("expat", f"{expat} is too old for untrusted XML", "expat-too-old")
+        yield failed(
+            "expat", say("{expat} is too old for untrusted XML", expat=expat), "expat-too-old"
+        )
     else:
         yield passed("expat", expat)
 
@@ -52,8 +73,8 @@ def zone() -> Iterator[Finding]:
     name = time.tzname[0]
     if not time.timezone and not time.daylight:
         yield skipped(
-            "time zone", "UTC, also for times on pages and for daily limits; to change it: "
-            "timedatectl set-timezone Asia/Shanghai && systemctl restart wxgptd",
+            "time zone", say("UTC, also for times on pages and for daily limits; to change it: "
+"timedatectl set-timezone Asia/Shanghai && systemctl restart wxgptd"),
         )  # fmt: skip
     else:
         yield passed("time zone", name)
@@ -64,28 +85,45 @@ def unit() -> Iterator[Finding]:
     names = "LoadState,ActiveState,UnitFileState,NRestarts,Result,ExecMainStatus"
     properties = _properties(UNIT, names)
     if not properties or properties.get("LoadState") == "not-found":
-        yield skipped("unit", f"{UNIT} is not installed")
+        yield skipped("unit", say("{unit} is not installed", unit=UNIT))
         return
     state, enablement = properties.get("ActiveState", ""), properties.get("UnitFileState", "")
     restarts = int(properties.get("NRestarts") or 0)
     if state != "active":
         result, status = properties.get("Result"), properties.get("ExecMainStatus")
-        detail = f"{UNIT} is {state} ({result}, exit status {status})"
+        detail = say(
+            "{unit} is {state} ({result}, exit status {status})",
+            unit=UNIT,
+            state=state,
+            result=result,
+            status=status,
+        )
         yield failed("unit", detail, "unit-inactive")
     elif restarts >= RESTARTS:
-        detail = f"{UNIT} has restarted {restarts} times since it was started"
+        detail = say(
+            "{unit} has restarted {restarts} times since it was started",
+            unit=UNIT,
+            restarts=restarts,
+        )
         yield failed("unit", detail, "unit-restarting")
     elif enablement not in ("enabled", "enabled-runtime", "static", "generated"):
-        yield failed("unit", f"{UNIT} is {enablement}", "unit-disabled")
+        yield failed(
+            "unit", say("{unit} is {enablement}", unit=UNIT, enablement=enablement), "unit-disabled"
+        )
     else:
-        yield passed("unit", f"{UNIT} is {state}, {enablement}")
+        yield passed(
+            "unit",
+            say("{unit} is {state}, {enablement}", unit=UNIT, state=state, enablement=enablement),
+        )
     socket = _properties(SOCKET, "LoadState,ActiveState")
     if socket.get("LoadState") == "loaded" and socket.get("ActiveState") != "active":
-        detail = (
-            f"{SOCKET} is {socket.get('ActiveState')}, so connections are refused during a restart"
+        detail = say(
+            "{socket} is {state}, so connections are refused during a restart",
+            socket=SOCKET,
+            state=socket.get("ActiveState"),
         )
         fix = "systemctl stop wxgptd && systemctl enable --now wxgptd.socket wxgptd"
-        yield skipped("unit", f"{detail}; to change that: {fix}")
+        yield skipped("unit", say("{detail}; to change that: {fix}", detail=detail, fix=fix))
 
 
 def passed_socket() -> str:

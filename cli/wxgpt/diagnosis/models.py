@@ -11,6 +11,7 @@ from wxgpt import control, render
 from wxgpt.diagnosis.finding import Finding, failed, passed, skipped
 from wxgpt.failures import Unreachable
 from wxgptd.untyped import Json
+from wxgptd.wording import reason, say
 
 if TYPE_CHECKING:
     from wxgptd.config import Assistant, Config
@@ -52,19 +53,26 @@ def models(config: Config, *, reachable: bool) -> Iterator[Finding]:
     """Make the daemon request one token from each model of each assistant, which is billed."""
     for name, assistant in config.assistant.items():
         if not reachable:
-            yield skipped(f"assistant {name}", "not checked: the daemon is not available")
+            yield skipped(
+                say("assistant {name}", name=name), say("not checked: the daemon is not available")
+            )
             continue
         for result in _try(name, assistant):
             yield _finding(name, result)
 
 
 def _finding(name: str, result: Json) -> Finding:
-    check, more = f"assistant {name}", {"assistant": name, "model": result["model"]}
+    check, more = say("assistant {name}", name=name), {"assistant": name, "model": result["model"]}
     if not result["ok"]:
         detail = f"{result['model']}: {render.printable(result['detail'])}"
         return failed(check, detail, remedy_of(result), reason=result["reason"], **more)
-    slow = ", too late for WeChat: users get a link" if result["took_s"] > IN_TIME_S else ""
-    detail = f"{result['model']} answers in {result['took_s']:.1f} s{slow}"
+    slow = say(", too late for WeChat: users get a link") if result["took_s"] > IN_TIME_S else ""
+    detail = say(
+        "{model} answers in {took_s:.1f} s{slow}",
+        model=result["model"],
+        took_s=result["took_s"],
+        slow=slow,
+    )
     return passed(check, detail, took_s=result["took_s"], **more)
 
 
@@ -76,13 +84,17 @@ def _try(name: str, configured: Assistant) -> list[Json]:
         status, results = control.request("POST", path, timeout_s=patience_s)
     except Unreachable as error:
         timed_out = "timed out" in str(error)
-        why = f"no answer within {patience_s:g} s" if timed_out else str(error)
+        why = (
+            say("no answer within {patience_s:g} s", patience_s=patience_s)
+            if timed_out
+            else reason(error)
+        )
         return [_unknown(model, why) for model in configured.choice]
     if status == 503:
-        return [_unknown(model, "the daemon is still starting") for model in configured.choice]
+        return [_unknown(model, say("the daemon is still starting")) for model in configured.choice]
     if status != 200:
         return [
-            _unknown(model, "the daemon has not loaded this assistant")
+            _unknown(model, say("the daemon has not loaded this assistant"))
             for model in configured.choice
         ]
     tested = {result["model"] for result in results}

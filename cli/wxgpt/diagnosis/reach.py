@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 from wxgpt.diagnosis import machine
 from wxgpt.diagnosis.finding import MAX_SKEW_S, Finding, failed, passed, skipped
 from wxgptd.errors import WxgptError
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgptd.config import Account, Config
@@ -55,10 +56,8 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
     cut: list[bool] = []
     deadline = threading.Timer(patience_s, _cut_off, (connection, cut))
     deadline.daemon = True
-    timeout = Unanswered(
-        f"no complete response within {patience_s:g} s",
-        "port-filtered",
-    )
+    why = say("no complete response within {patience_s:g} s", patience_s=patience_s)
+    timeout = Unanswered(why, "port-filtered")
     try:
         connection.connect()
         deadline.start()
@@ -73,18 +72,20 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
         return answer
     except ssl.SSLCertVerificationError as error:
         raise Unanswered(
-            f"invalid certificate: {error.verify_message}",
+            say("invalid certificate: {verify_message}", verify_message=error.verify_message),
             "certificate-invalid",
         ) from None
     except ssl.SSLError as error:
-        raise Unanswered(f"not a TLS server: {error.reason}", "not-tls") from None
+        why = say("not a TLS server: {reason}", reason=error.reason)
+        raise Unanswered(why, "not-tls") from None
     except TimeoutError:
         raise timeout from None
     except ConnectionRefusedError:
-        raise Unanswered("connection refused", "connection-refused") from None
+        raise Unanswered(say("connection refused"), "connection-refused") from None
     except socket.gaierror as error:
         raise Unanswered(
-            f"the name does not resolve here ({error.strerror})", "name-unresolved"
+            say("the name does not resolve here ({strerror})", strerror=error.strerror),
+            "name-unresolved",
         ) from None
     except OSError as error:
         if cut:
@@ -94,9 +95,11 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
         if cut:
             raise timeout from None
         error_name = type(error).__name__
-        raise Unanswered(f"not an HTTP server ({error_name})", "not-http") from None
+        raise Unanswered(
+            say("not an HTTP server ({error_name})", error_name=error_name), "not-http"
+        ) from None
     except UnicodeError:
-        raise Unanswered("not a valid host name", "name-invalid") from None
+        raise Unanswered(say("not a valid host name"), "name-invalid") from None
     finally:
         deadline.cancel()
         connection.close()
@@ -138,19 +141,22 @@ def port(config: Config) -> Iterator[Finding]:
         address = host.group(1) if host and host.group(1) != "0.0.0.0" else "127.0.0.1"  # noqa: S104
         url = f"http://{address}:{match.group(1)}/healthz"
     else:
-        yield skipped("port", f"{config.server.listen}: reachable only through the web server")
+        yield skipped(
+            "port",
+            say("{listen}: reachable only through the web server", listen=config.server.listen),
+        )
         return
     try:
         answer = get(url)
     except Unanswered as error:
-        yield failed("port", f"{url}: {error}", "daemon-unreachable")
+        yield failed("port", say("{url}: {error}", url=url, error=error), "daemon-unreachable")
         return
     if answer.body == b"ok\n":
-        yield passed("port", f"{url} answers")
+        yield passed("port", say("{url} answers", url=url))
     elif answer.status == 503:
         yield failed("port", f"{url}: {_words(answer)}", "daemon-unhealthy")
     else:
-        yield failed("port", f"{url} is answered by another program", "port-taken")
+        yield failed("port", say("{url} is answered by another program", url=url), "port-taken")
 
 
 def public(config: Config) -> Iterator[Finding]:
@@ -159,30 +165,38 @@ def public(config: Config) -> Iterator[Finding]:
     try:
         answer = get(f"{base}/healthz")
     except Unanswered as error:
-        yield failed("public address", f"{base}: {error}", error.fix)
+        yield failed("public address", say("{base}: {error}", base=base, error=error), error.fix)
         return
     yield from _certificate(base, answer)
     if 300 <= answer.status < 400:
         target = _location(answer)
-        detail = f"{base}/healthz is redirected to {target}"
+        detail = say("{base}/healthz is redirected to {target}", base=base, target=target)
         yield failed("public address", detail, "address-redirected")
         return
     if answer.body != b"ok\n":
-        detail = f"{base}/healthz is not answered by wxgptd (HTTP {answer.status})"
+        detail = say(
+            "{base}/healthz is not answered by wxgptd (HTTP {status})",
+            base=base,
+            status=answer.status,
+        )
         yield failed("public address", detail, "address-not-forwarded")
         return
-    yield passed("public address", f"{base} reaches this daemon")
+    yield passed("public address", say("{base} reaches this daemon", base=base))
     for name, account in config.account.items():
         yield _webhook(base, name, account)
 
 
 def _certificate(base: str, answer: Answer) -> Iterator[Finding]:
     if answer.days is None:
-        yield skipped("certificate", f"{base} is not https")
+        yield skipped("certificate", say("{base} is not https", base=base))
     elif answer.days < CERTIFICATE_DAYS:
-        yield failed("certificate", f"expires in {answer.days:.0f} days", "certificate-expiring")
+        yield failed(
+            "certificate",
+            say("expires in {days:.0f} days", days=answer.days),
+            "certificate-expiring",
+        )
     else:
-        yield passed("certificate", f"valid for {answer.days:.0f} days")
+        yield passed("certificate", say("valid for {days:.0f} days", days=answer.days))
 
 
 def _webhook(base: str, name: str, account: Account) -> Finding:
@@ -190,9 +204,9 @@ def _webhook(base: str, name: str, account: Account) -> Finding:
     from wxgptd.config import UnavailableSecret, webhook_path
     from wxgptd.wechat import signature
 
-    check = f"webhook {name}"
+    check = say("webhook {name}", name=name)
     if isinstance(account.token, UnavailableSecret):
-        return skipped(check, "only the daemon can read its token (credential:)")
+        return skipped(check, say("only the daemon can read its token (credential:)"))
     url = f"{base}{webhook_path(name, account)}"
     stamp, nonce, echo = str(int(time.time())), secrets.token_hex(8), secrets.token_hex(12)
     signed = signature.sign(account.token.reveal(), stamp, nonce)
@@ -200,14 +214,18 @@ def _webhook(base: str, name: str, account: Account) -> Finding:
     try:
         answer = get(f"{url}?{urlencode(query)}")
     except Unanswered as error:
-        return failed(check, f"{url}: {error}", error.fix)
+        return failed(check, say("{url}: {error}", url=url, error=error), error.fix)
     if answer.status == 200 and answer.body == echo.encode():
-        return passed(check, f"{url} passes WeChat's verification")
+        return passed(check, say("{url} passes WeChat's verification", url=url))
     if 300 <= answer.status < 400:
-        return failed(check, f"{url} is redirected to {_location(answer)}", "webhook-redirected")
+        return failed(
+            check,
+            say("{url} is redirected to {location}", url=url, location=_location(answer)),
+            "webhook-redirected",
+        )
     if answer.status == 403:
         detail = _words(answer) or "rejected"
-        return failed(check, f"{url}: {detail}", "webhook-rejected")
+        return failed(check, say("{url}: {detail}", url=url, detail=detail), "webhook-rejected")
     detail = f"{url}: HTTP {answer.status}, but the response does not echo the test string"
     return failed(check, detail, "webhook-not-forwarded")
 
@@ -225,10 +243,14 @@ def clock(config: Config) -> Iterator[Finding]:
         except (Unanswered, TypeError, ValueError):
             continue
         skew_s = (before + time.time()) / 2 - server_time
-        shown = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} {host.hostname}"
+        shown = (
+            say("{s:.0f} s ahead of {host}", s=skew_s, host=host.hostname)
+            if skew_s > 0
+            else say("{host} is {s:.0f} s ahead", s=-skew_s, host=host.hostname)
+        )
         if abs(skew_s) > MAX_SKEW_S:
             yield failed("clock", shown, "clock-skew", skew_s=round(skew_s))
         else:
             yield passed("clock", shown, skew_s=round(skew_s))
         return
-    yield skipped("clock", "no remote server to compare with (nothing to do)")
+    yield skipped("clock", say("no remote server to compare with (nothing to do)"))

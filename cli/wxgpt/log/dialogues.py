@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from wxgpt import options, render
-from wxgpt.log import records
+from wxgpt.language import shown, spoken
+from wxgpt.log import records, rendering
 from wxgptd.untyped import Json
 
 if TYPE_CHECKING:
@@ -54,22 +55,29 @@ def show_dialogue(user: User, session: Session) -> None:
     """Print a session with its timings."""
     from wxgptd.domain.model.session import Completed, Failed
 
-    ended = f", {session.closed}" if session.closed else ""
+    ended = f", {shown(str(session.closed))}" if session.closed else ""
     click.echo(f"── {session.id} · {user.account}/{user.openid} · {session.assistant}{ended}")
     for question in session.questions.values():
-        click.echo(f"{render.clock_time(question.asked_at, utc=False)}  user")
-        _indented(f"[picture] {question.text}" if question.image else question.text)
+        click.echo(spoken("{time}  user", time=render.clock_time(question.asked_at, utc=False)))
+        picture = spoken("[picture] ") if question.image else ""
+        _indented(f"{picture}{question.text}")
         answer = question.answer
         match answer:
             case Completed():
                 click.echo(f"  +{answer.took_s:.1f} s  {answer.model}")
             case Failed():
-                click.echo(f"  +{answer.at - question.asked_at:.1f} s  failed: {answer.reason}")
+                click.echo(
+                    spoken(
+                        "  +{at:.1f} s  failed: {reason}",
+                        at=answer.at - question.asked_at,
+                        reason=shown(rendering.words(answer.reason)),
+                    )
+                )
             case _:
-                click.echo("  (no answer yet)")
+                click.echo(spoken("  (no answer yet)"))
         _indented(answer.text)
         if question.rating:
-            click.echo(f"  rated {question.rating}")
+            click.echo(spoken("  rated {rating}", rating=question.rating))
 
 
 def has_rating(session: Session, rating: str) -> bool:
@@ -78,6 +86,6 @@ def has_rating(session: Session, rating: str) -> bool:
 
 
 def _indented(text: str) -> None:
-    shown = render.multiline(text.encode("utf-8", "replace").decode())
-    for line in shown.split("\n") if text else []:
+    lines = render.multiline(text.encode("utf-8", "replace").decode())
+    for line in lines.split("\n") if text else []:
         click.echo(f"    {line}".rstrip())

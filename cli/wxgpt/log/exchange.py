@@ -20,6 +20,7 @@ from wxgptd.domain.model.values import AccountName, AnswerUsage, OpenId, Session
 from wxgptd.eventlog import codec
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded
 from wxgptd.untyped import Json
+from wxgptd.wording import say
 
 END = "End"
 """The `type` of an export's last line."""
@@ -68,29 +69,41 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
             record = _record(fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageFailure(
-                f"line {number} is not part of an export: {type(error).__name__}: {error}",
-                hint="import a file written by `wxgpt log export`",
+                say(
+                    "line {number} is not part of an export: {name}: {error}",
+                    number=number,
+                    name=type(error).__name__,
+                    error=error,
+                ),
+                hint=say("import a file written by `wxgpt log export`"),
             ) from None
         digest.update(line)
         state = states.get(record.user, EMPTY)
         seq += 1
         if record.seq != seq or record.previous != state.version:
             raise UsageFailure(
-                f"line {number}: event {seq} expected, {record.seq} found",
-                hint="an export must be complete and in order; if the log was shortened "
-                "([log] keep), restore a backup instead",
+                say(
+                    "line {number}: event {seq} expected, {found} found",
+                    number=number,
+                    seq=seq,
+                    found=record.seq,
+                ),
+                hint=say(
+                    "an export must be complete and in order; if the log was shortened ([log] "
+                    "keep), restore a backup instead"
+                ),
             )
         try:
             states[record.user] = evolve(state, record.event)
         except Inconsistent as error:
-            raise UsageFailure(f"line {number}: {error}") from None
+            raise UsageFailure(say("line {number}: {error}", number=number, error=error)) from None
         if isinstance(record.event, e.UserErased):
             del states[record.user]
         yield record
     if seq and not is_complete:
         raise UsageFailure(
-            "the export is incomplete or was changed: its last line does not match",
-            hint="export again, and let `wxgpt log export` finish",
+            say("the export is incomplete or was changed: its last line does not match"),
+            hint=say("export again, and let `wxgpt log export` finish"),
         )
 
 

@@ -55,9 +55,9 @@ def ship(
 
 
 def receive(
-    receiver: Receiver, master: bytes, source: IO[bytes], say: Callable[[str], None]
+    receiver: Receiver, master: bytes, source: IO[bytes], report: Callable[[int], None]
 ) -> None:
-    """Apply the stream in `source` to its end; `say` reports what happens.
+    """Apply the stream in `source` to its end; `report` is told event numbers now and then.
 
     Raises:
         StreamRefused: the stream contradicts what the directory has, or is none.
@@ -71,7 +71,7 @@ def receive(
             if isinstance(message, Beat):
                 receiver.settle()
             elif time.monotonic() >= said_at + REPORT_S:
-                say(f"at event {receiver.position.seq}")
+                report(receiver.position.seq)
                 said_at = time.monotonic()
     except StreamEnded:
         receiver.settle()

@@ -17,6 +17,7 @@ from wxgptd.domain.model.values import (
 )
 from wxgptd.eventlog import codec, loading, reader, segments, snapshot
 from wxgptd.ports.record import Recorded
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgpt.options import Log
@@ -78,8 +79,11 @@ def _beginning(log: Log, until: Point) -> tuple[dict[User, UserState], int, floa
     reader.require_beginning(log.directory)
     if log.keys is None:
         raise UsageFailure(
-            f"the log begins at event {first}, and reading earlier state needs the master key",
-            hint="run wxgpt as the daemon's user, or with sudo",
+            say(
+                "the log begins at event {first}, and reading earlier state needs the master key",
+                first=first,
+            ),
+            hint=say("run wxgpt as the daemon's user, or with sudo"),
         )
     for path in segments.list_snapshots(log.directory):  # the oldest usable one
         if segments.last_seq_of(path) < first - 1:
@@ -92,11 +96,17 @@ def _beginning(log: Log, until: Point) -> tuple[dict[User, UserState], int, floa
         if (seq is not None and loaded.last_seq > seq) or (at is not None and loaded.created > at):
             created = render.clock_time(loaded.created, utc=False)
             raise UsageFailure(
-                f"history begins after event {loaded.last_seq}, {created}",
-                hint="older events were dropped ([log] keep, max_size)",
+                say(
+                    "history begins after event {last_seq}, {created}",
+                    last_seq=loaded.last_seq,
+                    created=created,
+                ),
+                hint=say("older events were dropped ([log] keep, max_size)"),
             )
         states = loading.states(loaded, log.keys)
         users = {log.keys.find(reference): state for reference, state in states.items()}
         by_user = {key.user: state for key, state in users.items() if key}
         return by_user, loaded.last_seq, loaded.created
-    raise reader.LogDamaged(f"the log begins at event {first}, and no snapshot is intact")
+    raise reader.LogDamaged(
+        say("the log begins at event {first}, and no snapshot is intact", first=first)
+    )

@@ -7,11 +7,51 @@ import dataclasses
 import click
 
 from wxgpt import render
+from wxgpt.language import shown, spoken
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import AnswerUsage, User
 from wxgptd.eventlog.codec import PERSONAL
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded, Unreadable
 from wxgptd.untyped import Json
+from wxgptd.wording import say
+
+LABELS = {
+    "SessionOpened": "opened",
+    "SessionClosed": "closed",
+    "SessionResumed": "resumed",
+    "MessageHeld": "held",
+    "CommandGiven": "command",
+    "QuestionAsked": "asked",
+    "ContinuationAsked": "more",
+    "MessageDeclined": "declined",
+    "UserSubscribed": "follows",
+    "UserUnsubscribed": "left",
+    "AttemptRepeated": "attempt",
+    "AnswerCompleted": "answered",
+    "AnswerFailed": "failed",
+    "AnswerRestarted": "restarted",
+    "ReplyOffered": "reply",
+    "HistoryLinkIssued": "link",
+    "PushStarted": "push",
+    "PushDelivered": "pushed",
+    "PushFailed": "unpushed",
+    "ContextTrimmed": "trimmed",
+    "ModelChosen": "model",
+    "SessionTitled": "titled",
+    "SessionDeleted": "deleted",
+    "StandingChanged": "standing",
+    "UserErased": "erased",
+    "PageOpened": "page",
+    "WriterAdmitted": "writer",
+    "ReaderSeen": "reading",
+    "AnswerRated": "rated",
+    "TurnsShared": "shared",
+    "ShareWithdrawn": "unshared",
+    "TailTrimmed": "torn",
+    "TimeoutBudgetSet": "timeouts",
+    "MessagesUnanswered": "silent",
+}
+"""The short names of the kinds of events, as shown and as accepted by `--kind`."""
 
 _COLOURS = {
     "asked": "cyan",
@@ -91,115 +131,169 @@ def as_line(record: AnyRecord, *, utc: bool, width: int) -> str:
     """Return the event as a line of text, at most `width` columns wide."""
     name = record.user.openid.removeprefix(f"{record.user.account}:")  # as in references
     who = f"{record.user.account}/{render.shorten(name, 12)}"
-    label, text = _label(record)
+    text = _about(record)
+    name_of_kind = LABELS.get(kind(record), "unknown")
+    label = shown(name_of_kind)
     if isinstance(record, Recorded) and record.hidden and PERSONAL[kind(record)]:
-        text = f"[{record.hidden}] {text}".rstrip()
+        text = f"[{shown(record.hidden)}] {text}".rstrip()
     head = (
         f"{record.seq:>7}  {render.clock_time(record.event.at, utc=utc)}  {render.pad(who, 18)}"
         f"  {render.pad(record.session, 10)}  "
     )
     line = render.shorten(f"{head}{render.pad(label, 9)}  {render.printable(text)}", width)
-    colour = _COLOURS.get(label)
+    colour = _COLOURS.get(name_of_kind)
     if colour is None or not line.startswith(f"{head}{label}"):
         return line
     rest = line.removeprefix(f"{head}{label}")
     return f"{head}{click.style(label, fg=colour)}{rest}"
 
 
-def _label(record: AnyRecord) -> tuple[str, str]:
+def words(member: str) -> str:
+    """Return the value of an enumeration as words."""
+    return str(member).replace("_", " ")
+
+
+def _about(record: AnyRecord) -> str:
     match record.event:
-        case e.SessionOpened(assistant=assistant, ttl_s=ttl_s):
-            return "opened", f"{assistant}, expires after {ttl_s:g} s of inactivity"
-        case e.SessionClosed(reason=reason):
-            return "closed", str(reason)
-        case e.SessionResumed():
-            return "resumed", ""
         case e.MessageHeld():
-            return "held", "after the session expired; sent to a model only if its sender asks"
+            return spoken("after the session expired; sent to a model only if its sender asks")
         case e.CommandGiven(command=command):
-            return "command", command
+            return command
         case e.QuestionAsked(text=text, image=image, retries=retries):
-            again = "again: " if retries else ""
-            return "asked", f"{again}[picture] {text}".rstrip() if image else f"{again}{text}"
+            again = spoken("again: ") if retries else ""
+            picture = spoken("[picture] ") if image else ""
+            return f"{again}{picture}{text}".rstrip()
         case e.ContinuationAsked(question=question):
-            return "more", f"of {question}"
+            return spoken("of {question}", question=question)
         case e.MessageDeclined(reason=reason, about=about):
-            return "declined", f"{reason} {about}"
+            return f"{shown(words(reason))} {about}"
         case e.UserSubscribed(scene=scene):
-            return "follows", scene
+            return scene
         case e.UserUnsubscribed():
-            return "left", ""
+            return ""
         case e.AttemptRepeated(number=number, delivery=delivery):
-            return "attempt", f"number {number} of {delivery}"
+            return spoken("number {number} of {delivery}", number=number, delivery=delivery)
         case e.AnswerCompleted(text=text, took_s=took_s, usage=usage):
             by = usage.assistant and f", {usage.assistant}"
-            return "answered", f"({took_s:.1f} s{by}) {text}"
+            return f"({took_s:.1f} s{by}) {text}"
         case e.AnswerFailed(reason=reason, detail=detail):
-            return "failed", f"{reason}: {detail}"
+            return f"{shown(words(reason))}: {detail}"
         case e.AnswerRestarted(question=question):
-            return "restarted", str(question)
+            return str(question)
         case e.ReplyOffered(kind=what, notice=notice, start=start, end=end):
-            return "reply", notice or (f"{what} {start}..{end}" if end else str(what))
+            of = f" {start}..{end}" if end else ""
+            return shown(words(notice or what)) + ("" if notice else of)
         case e.HistoryLinkIssued():
-            return "link", "to the user's own history"
+            return spoken("to the user's own history")
+        case _ if isinstance(record.event, SESSION_EVENTS):
+            return _about_session(record.event)
+        case e.PushStarted() | e.PushDelivered() | e.PushFailed():
+            return _about_push(record.event)
         case _ if isinstance(record.event, e.PageEvent):
-            return _label_on_page(record.event)
-        case e.PushStarted(question=question, start=start, end=end):
-            return "push", f"{start}..{end} of {question}"
-        case e.PushDelivered(question=question):
-            return "pushed", f"of {question}"
-        case e.PushFailed(code=code, detail=detail):
-            return "unpushed", f"{detail} ({code})" if code else detail
+            return _about_page(record.event)
         case e.ContextTrimmed(turns=turns):
-            return "trimmed", f"{render.counted(turns, 'turn')} left out"
+            return spoken("{turns} left out", turns=render.counted(turns, "turn"))
         case e.ModelChosen(model=model):
-            return "model", model
-        case e.SessionTitled(title=title):
-            return "titled", title
-        case e.SessionDeleted():
-            return "deleted", "by the user, on a page"
+            return model
         case e.StandingChanged(standing=standing, until=until):
-            return "standing", str(standing) + (f" until {render.rfc3339(until)}" if until else "")
+            return shown(str(standing)) + (
+                spoken(" until {time}", time=render.rfc3339(until)) if until else ""
+            )
         case e.UserErased():
-            return "erased", ""
+            return ""
         case e.TailTrimmed() | e.TimeoutBudgetSet() | e.MessagesUnanswered():
-            return _label_of_account(record.event)
+            return _about_account(record.event)
         case Unreadable(tag=tag, version=version):
-            return "unknown", f"kind {tag} version {version}: written by a newer wxgptd"
+            return spoken(
+                "kind {tag} version {version}: written by a newer wxgptd", tag=tag, version=version
+            )
 
 
-def _label_on_page(event: e.PageEvent) -> tuple[str, str]:
+SESSION_EVENTS = (
+    e.SessionOpened | e.SessionClosed | e.SessionResumed | e.SessionTitled | e.SessionDeleted
+)
+
+
+def _about_session(
+    event: e.SessionOpened
+    | e.SessionClosed
+    | e.SessionResumed
+    | e.SessionTitled
+    | e.SessionDeleted,
+) -> str:
+    match event:
+        case e.SessionOpened(assistant=assistant, ttl_s=ttl_s):
+            return spoken(
+                "{assistant}, expires after {ttl_s:g} s of inactivity",
+                assistant=assistant,
+                ttl_s=ttl_s,
+            )
+        case e.SessionClosed(reason=reason):
+            return shown(words(reason))
+        case e.SessionResumed():
+            return ""
+        case e.SessionTitled(title=title):
+            return title
+        case e.SessionDeleted():
+            return spoken("by the user, on a page")
+
+
+def _about_push(event: e.PushStarted | e.PushDelivered | e.PushFailed) -> str:
+    match event:
+        case e.PushStarted(question=question, start=start, end=end):
+            return spoken("{start}..{end} of {question}", start=start, end=end, question=question)
+        case e.PushDelivered(question=question):
+            return spoken("of {question}", question=question)
+        case e.PushFailed(code=code, detail=detail):
+            return f"{detail} ({code})" if code else detail
+
+
+def _about_page(event: e.PageEvent) -> str:
     match event:
         case e.PageOpened(question=question):
-            return "page", f"of {question} opened"
+            return spoken("of {question} opened", question=question)
         case e.WriterAdmitted(question=question):
-            return "writer", f"a browser may ask on the page of {question or 'the history'}"
+            return spoken(
+                "a browser may ask on the page of {question}",
+                question=question or say("the history"),
+            )
         case e.ReaderSeen(question=question):
-            return "reading", f"the page of {question}"
+            return spoken("the page of {question}", question=question)
         case e.AnswerRated(question=question, rating=rating, words=words):
-            return "rated", f"{question}: {rating or 'rating withdrawn'} {words}".rstrip()
+            return f"{question}: {rating or spoken('rating withdrawn')} {words}".rstrip()
         case e.TurnsShared(questions=questions):
-            return "shared", render.counted(len(questions), "turn")
+            return shown(render.counted(len(questions), "turn"))
         case e.ShareWithdrawn():
-            return "unshared", ""
+            return ""
 
 
-def _label_of_account(fact: e.AccountFact) -> tuple[str, str]:
+def _about_account(fact: e.AccountFact) -> str:
     match fact:
         case e.TailTrimmed(segment=segment, offset=offset, size=size):
-            return "torn", _trimmed(segment, offset, size)
+            return _trimmed(segment, offset, size)
         case e.TimeoutBudgetSet(size=size, timeouts=timeouts):
-            return "timeouts", f"budget {size} per 5 min{_suspended_by(timeouts)}"
+            return spoken(
+                "budget {size} per 5 min{suspended_by}",
+                size=size,
+                suspended_by=_suspended_by(timeouts),
+            )
         case e.MessagesUnanswered(count=count):
-            return "silent", f"{render.counted(count, 'message')} unanswered"
+            return spoken("{count} unanswered", count=render.counted(count, "message"))
 
 
 def _trimmed(segment: str, offset: int, size: int) -> str:
     left = render.counted(size, "byte")
-    return f"{left} left by a crash at offset {offset} of {segment}, trimmed"
+    return spoken(
+        "{left} left by a crash at offset {offset} of {segment}, trimmed",
+        left=left,
+        offset=offset,
+        segment=segment,
+    )
 
 
 def _suspended_by(timeouts: int) -> str:
     if not timeouts:
         return ""
-    return f", after {render.counted(timeouts, 'timeout')} caused a suspension"
+    return spoken(
+        ", after {timeouts} caused a suspension", timeouts=render.counted(timeouts, "timeout")
+    )

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from wxgpt.failures import UsageFailure
+from wxgptd.wording import say
 
 SYSTEM_CONFIG = Path("/etc/wxgptd/wxgptd.toml")
 UNITS = ("wxgptd.service", "wxgptd.socket")
@@ -29,7 +30,9 @@ def shipped(name: str) -> str:
     for base in (here.parent.parent / "etc", here.parents[3] / "etc"):
         if (base / name).exists():
             return (base / name).read_text("utf-8")
-    raise UsageFailure(f"{name} is missing from this installation", hint="reinstall wxgptd")
+    raise UsageFailure(
+        say("{name} is missing from this installation", name=name), hint=say("reinstall wxgptd")
+    )
 
 
 def units(config: Path, listen: str, port: int) -> dict[str, str]:
@@ -42,14 +45,20 @@ def units(config: Path, listen: str, port: int) -> dict[str, str]:
     programs = Path(sys.prefix) / "bin"
     if str(programs).startswith(("/home/", "/root/", "/run/user/")):
         raise UsageFailure(
-            f"wxgptd is installed in {programs}, which a systemd service cannot read",
-            hint=f"python3 -m venv /opt/wxgptd && /opt/wxgptd/bin/pip install wxgptd, then "
-            f"{EXAMPLE_BIN}/wxgpt init",
+            say(
+                "wxgptd is installed in {programs}, which a systemd service cannot read",
+                programs=programs,
+            ),
+            hint=say(
+                "python3 -m venv /opt/wxgptd && /opt/wxgptd/bin/pip install wxgptd, then "
+                "{example_bin}/wxgpt init",
+                example_bin=EXAMPLE_BIN,
+            ),
         )
     if not re.fullmatch(r"/[A-Za-z0-9_./-]+", str(config)):
         raise UsageFailure(
-            f"{config} contains characters that are special to systemd",
-            hint=f"keep the configuration in {SYSTEM_CONFIG}",
+            say("{config} contains characters that are special to systemd", config=config),
+            hint=say("keep the configuration in {system_config}", system_config=SYSTEM_CONFIG),
         )
     texts = {name: shipped(name) for name in UNITS}
     return {
@@ -78,8 +87,8 @@ def write_new(path: Path, text: str, mode: int) -> None:
         descriptor = os.open(path, flags, mode)
     except FileExistsError:
         raise UsageFailure(
-            f"{path} exists; nothing was changed",
-            hint="edit it, or move it away first",
+            say("{path} exists; nothing was changed", path=path),
+            hint=say("edit it, or move it away first"),
         ) from None
     try:
         os.fchmod(descriptor, mode)

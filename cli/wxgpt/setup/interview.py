@@ -12,9 +12,11 @@ from typing import IO, NamedTuple
 import click
 
 from wxgpt.failures import UsageFailure
+from wxgpt.language import shown, spoken
 from wxgpt.setup import configuration
 from wxgpt.setup.providers import PROVIDERS, Provider
 from wxgptd.config.encodings import decoded
+from wxgptd.wording import reason, say
 
 SYSTEM_STATE = Path("/var/lib/wxgptd")
 DAILY_BUDGET = 20.0
@@ -60,16 +62,19 @@ class Interview:
         elsewhere = state_dir and Path(str(state_dir)).absolute() != SYSTEM_STATE
         if elsewhere and self.wants_units():
             raise UsageFailure(
-                f"under systemd the state directory must be {SYSTEM_STATE}",
-                hint="omit --state-dir, or write no units (--no-systemd)",
+                say(
+                    "under systemd the state directory must be {system_state}",
+                    system_state=SYSTEM_STATE,
+                ),
+                hint=say("omit --state-dir, or write no units (--no-systemd)"),
             )
         preset = self._provider()
-        address = "API address (base_url) · 接口地址"
+        address = say("API address (base_url)")
         base_url = self._value("base_url", address, preset.base_url)
-        model = self._value("model", "Model · 模型", preset.model, ask=not self._given["provider"])
+        model = self._value("model", say("Model"), preset.model, ask=not self._given["provider"])
         api_key = self._api_key(preset)
         daily_budget = self._daily_budget(preset)
-        domain = self._answer("domain", "Domain, such as chat.example.com · 域名", _domain)
+        domain = self._answer("domain", say("Domain, such as chat.example.com"), _domain)
         app_id = self._app_id()
         default = SYSTEM_STATE if self._place.system else self._place.config.parent / "state"
         return configuration.Wanted(
@@ -96,19 +101,20 @@ class Interview:
         if given is not None or not _on_terminal():
             return bool(given)
         return _confirmed(
-            "Is this account only for talking to the AI · 这个公众号只用来和 AI 对话吗？\n"
-            "  (if it has keyword replies or another backend, answer n · "
-            "还有关键词回复或别的后台，就选 n)"
+            say(
+                "Is this account only for talking to the AI?\n  (if it has keyword replies or "
+                "another backend, answer n)"
+            )
         )
 
     def _provider(self) -> Provider:
         if not self._given["provider"] and self._given["base_url"]:
             return PROVIDERS["other"]
         if not self._given["provider"] and _on_terminal():
-            click.echo("Which provider? A name or number · 用谁家的模型？填名字或编号", err=True)
+            click.echo(spoken("Which provider? A name or number"), err=True)
             for number, (name, provider) in enumerate(PROVIDERS.items(), 1):
-                click.echo(f"  {number:>2}  {name:<12} {provider.title}", err=True)
-        return PROVIDERS[self._answer("provider", "Provider · 服务商", _provider, "deepseek")]
+                click.echo(f"  {number:>2}  {name:<12} {shown(provider.title)}", err=True)
+        return PROVIDERS[self._answer("provider", say("Provider"), _provider, "deepseek")]
 
     def _value(self, key: str, prompt: str, default: str, *, ask: bool = False) -> str:
         """Return the given value, the default, or the operator's answer."""
@@ -122,7 +128,9 @@ class Interview:
             return check(str(given).strip())
         if not _on_terminal():
             option = f"--{key.replace('_', '-')}"
-            raise UsageFailure(f"{option} is missing, and there is no terminal to prompt on")
+            raise UsageFailure(
+                say("{option} is missing, and there is no terminal to prompt on", option=option)
+            )
         return _prompted(prompt, check, default or None)
 
     def _api_key(self, preset: Provider) -> str:
@@ -132,22 +140,26 @@ class Interview:
             try:
                 return _key(decoded(stream.read()).strip())
             except ValueError as error:
-                raise UsageFailure(f"{stream.name} {error}") from None
+                raise UsageFailure(
+                    say("{name} {why}", name=stream.name, why=reason(error))
+                ) from None
         if given := os.environ.get("WXGPT_API_KEY"):
             return _key(given.strip())
         if not preset.keys:
             return ""
         if not _on_terminal():
             raise UsageFailure(
-                "--api-key-file is missing, and there is no terminal to prompt on",
-                hint="or set WXGPT_API_KEY in the environment",
+                say("--api-key-file is missing, and there is no terminal to prompt on"),
+                hint=say("or set WXGPT_API_KEY in the environment"),
             )
         click.echo(
-            f"API key, create one at · 在这里创建: {preset.keys}\n"
-            "  (hidden while you paste it · 粘贴时不显示)",
+            spoken(
+                "API key, create one at: {keys}\n  (hidden while you paste it)",
+                keys=shown(preset.keys),
+            ),
             err=True,
         )
-        return _prompted("API key · 密钥", _key, None, hidden=True)
+        return _prompted(say("API key"), _key, None, hidden=True)
 
     def _daily_budget(self, preset: Provider) -> float:
         """Return the daily budget; without one, a single follower could use up the balance."""
@@ -158,31 +170,36 @@ class Interview:
         if not _on_terminal():
             return DAILY_BUDGET
         click.echo(
-            "Daily budget, in your provider's currency? Once it is spent, the bot pauses until\n"
-            "  midnight; 0: no limit ·\n"
-            "  一天最多花多少钱（服务商收费的货币）？花完就停到第二天，0 不限",
+            spoken(
+                "Daily budget, in your provider's currency? Once it is spent, the bot pauses "
+                "until\n  midnight; 0: no limit"
+            ),
             err=True,
         )
-        return float(_prompted("Budget · 每天预算", _amount, f"{DAILY_BUDGET:g}"))
+        return float(_prompted(say("Budget"), _amount, f"{DAILY_BUDGET:g}"))
 
     def _app_id(self) -> str:
         if self._given["plain"]:
             if self._given["app_id"]:
-                raise UsageFailure("give --app-id (safe mode) or --plain, not both")
+                raise UsageFailure(say("give --app-id (safe mode) or --plain, not both"))
             return ""
         if self._given["app_id"]:
             return _app_id(str(self._given["app_id"]).strip())
         if not _on_terminal():
             raise UsageFailure(
-                "--app-id is missing, and there is no terminal to prompt on",
-                hint="in WeChat's backend: 微信开发者平台 → 公众号 → 基础信息; or --plain",
+                say("--app-id is missing, and there is no terminal to prompt on"),
+                hint=say("in WeChat's backend: 微信开发者平台 → 公众号 → 基础信息; or --plain"),
             )
         click.echo(
-            "AppID: 微信开发者平台 developers.weixin.qq.com/platform → 公众号 → 基础信息.\n  "
-            "Empty: plain text mode · 留空就是明文模式",
+            spoken(
+                "AppID: 微信开发者平台 developers.weixin.qq.com/platform → 公众号 → 基础信息.\n"
+                "  Empty: plain text mode"
+            ),
             err=True,
         )
-        return _prompted("AppID", lambda answer: _app_id(answer) if answer else "", "", shown=False)
+        return _prompted(
+            "AppID", lambda answer: _app_id(answer) if answer else "", "", show_default=False
+        )
 
     def wants_units(self) -> bool:
         """Return whether to write units."""
@@ -194,11 +211,13 @@ class Interview:
         wanted = self._given["systemd"]
         if wanted is not None:
             if wanted and not self._place.system:
-                raise UsageFailure("only root can write systemd units", hint="sudo wxgpt init")
+                raise UsageFailure(
+                    say("only root can write systemd units"), hint=say("sudo wxgpt init")
+                )
             return bool(wanted)
         if not self._place.system or not self._place.below(Path("/etc/systemd/system")).is_dir():
             return False
-        return not _on_terminal() or _confirmed("Write systemd units · 装成系统服务，开机自动启动?")
+        return not _on_terminal() or _confirmed(say("Write systemd units, which start it at boot?"))
 
     def wants_web(self) -> str:
         """Return which web server to write a site for: caddy, nginx or none."""
@@ -207,7 +226,7 @@ class Interview:
             return str(wanted or "none")
         return str(
             click.prompt(
-                "Web server in front · 放在前面、负责 https 的网站服务器",
+                spoken("Web server in front, which handles https"),
                 type=click.Choice(["caddy", "nginx", "none"]),
                 default="caddy",
                 err=True,
@@ -221,15 +240,15 @@ def _prompted(
     default: str | None,
     *,
     hidden: bool = False,
-    shown: bool = True,
+    show_default: bool = True,
 ) -> str:
     """Prompt at the terminal until `check` accepts the answer, and return its result."""
     answer: str = click.prompt(
-        prompt,
+        shown(prompt),
         default=default,
         value_proc=_for_click(check),
         hide_input=hidden,
-        show_default=shown,
+        show_default=show_default,
         err=True,
     )
     return answer
@@ -242,7 +261,8 @@ def _for_click(check: Callable[[str], str]) -> Callable[[str], str]:
         try:
             return check(answer.strip())
         except UsageFailure as failure:
-            raise click.UsageError(f"{failure}{failure.hint and f' ({failure.hint})'}") from None
+            hint = failure.hint and f" ({shown(failure.hint)})"
+            raise click.UsageError(f"{shown(failure)}{hint}") from None
 
     return take
 
@@ -256,10 +276,14 @@ def _confirmed(prompt: str) -> bool:
             return "y"
         if word in ("n", "no", "否", "不", "不是", "不要"):
             return ""
-        raise UsageFailure("answer y or n · 填 y（是）或 n（否）")
+        raise UsageFailure(say("answer y or n"))
 
     answer: str = click.prompt(
-        f"{prompt} [Y/n]", default="y", value_proc=_for_click(check), show_default=False, err=True
+        f"{shown(prompt)} [Y/n]",
+        default="y",
+        value_proc=_for_click(check),
+        show_default=False,
+        err=True,
     )
     return bool(answer)
 
@@ -269,7 +293,7 @@ def _confirmed(prompt: str) -> bool:
 
 def _text(answer: str) -> str:
     if not answer:
-        raise UsageFailure("a value is required · 没有填")
+        raise UsageFailure(say("a value is required"))
     return answer
 
 
@@ -278,18 +302,18 @@ def _provider(answer: str) -> str:
     if re.fullmatch(r"[0-9]{1,3}", answer) and 1 <= int(answer) <= len(names):
         return names[int(answer) - 1]
     if answer not in PROVIDERS:
-        raise UsageFailure(f"no such provider: {answer}", hint=f"providers: {', '.join(names)}")
+        raise UsageFailure(
+            say("no such provider: {answer}", answer=answer),
+            hint=say("providers: {names}", names=", ".join(names)),
+        )
     return answer
 
 
 def _key(answer: str) -> str:
     if len(answer) > 1 and answer[0] in "\"'`" and answer[0] == answer[-1]:
-        raise UsageFailure("remove the quotes around the key · 去掉密钥两边的引号")
+        raise UsageFailure(say("remove the quotes around the key"))
     if not answer or re.search(r"[^\x21-\x7e]", answer):
-        raise UsageFailure(
-            "not an API key: empty, or has spaces or non-ASCII characters · "
-            "这不是密钥：是空的，或者有空格、中文"
-        )
+        raise UsageFailure(say("not an API key: empty, or has spaces or non-ASCII characters"))
     return answer
 
 
@@ -299,7 +323,7 @@ def _budget(answer: str) -> float:
     except ValueError:
         amount = -1.0
     if not 0 <= amount < 1e9:
-        raise UsageFailure(f"{answer!r} is not an amount, such as 20 · 要填一个数字，比如 20")
+        raise UsageFailure(say("{answer!r} is not an amount, such as 20", answer=answer))
     return amount
 
 
@@ -311,9 +335,8 @@ def _domain(answer: str) -> str:
     host = re.sub(r"^https?://", "", answer).strip("/").lower()
     if not re.fullmatch(_DOMAIN, host):
         raise UsageFailure(
-            f"{answer!r} is not a domain name",
-            hint="WeChat and phones need a name such as chat.example.com, without a path · "
-            "只填域名，后面不要带路径",
+            say("{answer!r} is not a domain name", answer=answer),
+            hint=say("WeChat and phones need a name such as chat.example.com, without a path"),
         )
     return host
 
@@ -321,8 +344,10 @@ def _domain(answer: str) -> str:
 def _app_id(answer: str) -> str:
     if not re.fullmatch(r"wx[0-9a-zA-Z]{6,30}", answer):
         raise UsageFailure(
-            f"{answer!r} is not an AppID: it is wx followed by letters and digits · "
-            "AppID 以 wx 开头（不是微信号，也不是 gh_ 开头的原始 ID）"
+            say(
+                "{answer!r} is not an AppID: it is wx followed by letters and digits",
+                answer=answer,
+            )
         )
     return answer
 

@@ -15,7 +15,9 @@ import click
 
 from wxgpt import options
 from wxgpt.failures import UsageFailure
+from wxgpt.language import spoken
 from wxgpt.setup.configuration import make_aes_key
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -31,18 +33,20 @@ def rotate(account: str | None, *, finish: bool) -> None:
     name, configured = options.pick_account(options.load_config(), account)
     if not configured.aes_key:
         raise UsageFailure(
-            f"account {name} has no aes_key to rotate",
-            hint="it is in plain text mode; for safe mode, set app_id and aes_key",
+            say("account {name} has no aes_key to rotate", name=name),
+            hint=say("it is in plain text mode; for safe mode, set app_id and aes_key"),
         )
     if finish:
         if not configured.previous_aes_key:
-            raise UsageFailure(f"account {name} has no previous key to remove")
+            raise UsageFailure(say("account {name} has no previous key to remove", name=name))
         _finish(path, name)
     else:
         if configured.previous_aes_key:
             raise UsageFailure(
-                f"account {name} still has a previous key: a rotation is in progress",
-                hint="finish it first: wxgpt init --rotate-aes-key --finish",
+                say(
+                    "account {name} still has a previous key: a rotation is in progress", name=name
+                ),
+                hint=say("finish it first: wxgpt init --rotate-aes-key --finish"),
             )
         _begin(path, name, account)
 
@@ -63,8 +67,8 @@ def _begin(path: Path, name: str, account: str | None) -> None:
             backup = file.with_name(f"{file.name}.previous")
             if backup.exists():
                 raise UsageFailure(
-                    f"{backup} exists: an earlier rotation was not finished",
-                    hint="if the key in it is no longer in use, delete the file",
+                    say("{backup} exists: an earlier rotation was not finished", backup=backup),
+                    hint=say("if the key in it is no longer in use, delete the file"),
                 )
             # In this order, an interruption at any point loses no key.
             _write(backup, file.read_text("utf-8"), like=file)
@@ -73,27 +77,39 @@ def _begin(path: Path, name: str, account: str | None) -> None:
             _write(file, f"{fresh}\n")
         case _:
             raise UsageFailure(
-                f"the key of account {name} is {scheme}:{location}, which wxgpt cannot change",
-                hint=f"keep it as previous_aes_key, and store this new one there: {fresh}",
+                say(
+                    "the key of account {name} is {scheme}:{location}, which wxgpt cannot change",
+                    name=name,
+                    scheme=scheme,
+                    location=location,
+                ),
+                hint=say(
+                    "keep it as previous_aes_key, and store this new one there: {fresh}",
+                    fresh=fresh,
+                ),
             )
     given = click.get_current_context().find_root().obj["config"]
     prefix = f"wxgpt --config {given}" if given else "wxgpt"
     finish = f"{prefix} init --rotate-aes-key --finish"
     if account is not None:
         finish += f" --account {account}"
-    click.echo(f"{path}: account {name} has a new aes_key and keeps the old one for now.")
     click.echo(
-        f"""
-Next steps, in this order:
-  1. systemctl reload wxgptd
-  2. In WeChat's backend (微信开发者平台 → 公众号 → 基础信息 → 域名与消息推送配置), enter this
-     EncodingAESKey, then 提交:
-       {fresh}
-  3. After ten minutes, when messages no longer arrive with the old key:
-       {finish}
-       systemctl reload wxgptd
-接下来按顺序：1. systemctl reload wxgptd  2. 在公众号后台把 EncodingAESKey 换成上面这个，“提交”
-3. 十分钟之后运行 {finish}，再 systemctl reload wxgptd"""
+        spoken(
+            "{path}: account {name} has a new aes_key and keeps the old one for now.",
+            path=path,
+            name=name,
+        )
+    )
+    click.echo(
+        spoken(
+            "\nNext steps, in this order:\n  1. systemctl reload wxgptd\n  2. In WeChat's "
+            "backend (微信开发者平台 → 公众号 → 基础信息 → 域名与消息推送配置), "
+            "enter this\n     EncodingAESKey, then 提交:\n       {fresh}\n"
+            "  3. After ten minutes, when messages no longer arrive with the old key:\n"
+            "       {finish}\n       systemctl reload wxgptd",
+            fresh=fresh,
+            finish=finish,
+        )
     )
 
 
@@ -105,8 +121,8 @@ def _finish(path: Path, name: str) -> None:
     _write(path, document.as_string())
     if previous.startswith("file:"):
         (path.parent / previous.removeprefix("file:")).unlink(missing_ok=True)
-    click.echo(f"{path}: removed the previous key of account {name}.")
-    click.echo("Next step: systemctl reload wxgptd")
+    click.echo(spoken("{path}: removed the previous key of account {name}.", path=path, name=name))
+    click.echo(spoken("Next step: systemctl reload wxgptd"))
 
 
 def _read(path: Path) -> TOMLDocument:

@@ -81,12 +81,12 @@ PROVIDERS = {
         "https://portal.azure.com/",
         'auth = "api-key"',
     ),
-    "ollama": Provider("Ollama, on this machine · 本机", "http://127.0.0.1:11434/v1", "qwen2.5:7b"),
-    "vllm": Provider("vLLM, on this machine · 本机", "http://127.0.0.1:8000/v1", ""),
+    "ollama": Provider("Ollama, on this machine", "http://127.0.0.1:11434/v1", "qwen2.5:7b"),
+    "vllm": Provider("vLLM, on this machine", "http://127.0.0.1:8000/v1", ""),
     "other": Provider(
-        "another provider · 其他 (one-api, LiteLLM, …)",
+        "another provider (one-api, LiteLLM, …)",
         "",
         "",
-        "your provider's website · 服务商的网站",
+        "your provider's website",
     ),
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wxgpt import render
+from wxgpt.language import shown, spoken
 from wxgpt.wechat import silence
 from wxgptd.errors import WxgptError
 
@@ -16,24 +17,38 @@ if TYPE_CHECKING:
 
 def show_attempt(attempt: Attempt) -> None:
     """Print one attempt."""
-    detail = "" if attempt.result == "reply" else render.printable(attempt.detail)
-    click.echo(
-        f"  attempt {attempt.number}  after {attempt.began_s:4.1f} s  "
-        f"took {attempt.took_s:4.1f} s  {attempt.result:<8} {detail}".rstrip()
+    detail = "" if attempt.result == "reply" else render.printable(shown(attempt.detail))
+    line = spoken(
+        "  attempt {number}  after {began_s:4.1f} s  took {took_s:4.1f} s  {result} {detail}",
+        number=attempt.number,
+        began_s=attempt.began_s,
+        took_s=attempt.took_s,
+        result=render.pad(shown(str(attempt.result)), 8),
+        detail=detail,
     )
+    click.echo(line.rstrip())
 
 
 def show_delivery(delivery: Delivery, why: str | None = None) -> None:
     """Print what the sender finally sees; if nothing, print `why` (if given)."""
     if delivery.shown is None:
-        click.echo(f"the user sees nothing (the answer was `success`, {delivery.took_s:.1f} s)")
+        click.echo(
+            spoken(
+                "the user sees nothing (the answer was `success`, {took_s:.1f} s)",
+                took_s=delivery.took_s,
+            )
+        )
         if why is not None:
-            click.echo(f"  {silence.REASONS.get(why, f'reason: {why}')}")
+            known = silence.REASONS.get(why)
+            click.echo(f"  {shown(known) if known else spoken('reason: {why}', why=why)}")
         return
-    seen = "WeChat's fault text" if delivery.fault else "this"
-    click.echo(f"the user sees {seen} after {delivery.took_s:.1f} s:")
-    shown = render.with_taps_shown(render.multiline(delivery.shown))
-    for line in shown.split("\n"):
+    click.echo(
+        spoken("the user sees WeChat's fault text after {took_s:.1f} s:", took_s=delivery.took_s)
+        if delivery.fault
+        else spoken("the user sees this after {took_s:.1f} s:", took_s=delivery.took_s)
+    )
+    reply = render.with_taps_shown(render.multiline(delivery.shown))
+    for line in reply.split("\n"):
         click.echo(f"  │ {line}".rstrip())
 
 

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 from wxgpt.failures import Unreachable
 from wxgptd.eventlog import segments
 from wxgptd.pages import links
+from wxgptd.wording import say
 
 PATIENCE_S = 5.0
 
@@ -34,7 +35,8 @@ def _instance_header(parts: SplitResult, path: str) -> str | None:
         return connection.getresponse().getheader("X-Wxgptd")
     except ConnectionRefusedError:
         raise Unreachable(
-            f"nothing is listening at {parts.geturl()}", hint="start the target daemon"
+            say("nothing is listening at {url}", url=parts.geturl()),
+            hint=say("start the target daemon"),
         ) from None
     except (OSError, ValueError, http.client.HTTPException):
         return None

@@ -27,6 +27,7 @@ from twisted.web.client import ResponseNeverReceived
 from wxgptd.domain.replies.texts import MAX_REPLY_BYTES
 from wxgptd.untyped import Reactor, Wrapped
 from wxgptd.wechat import crypto, envelope, signature
+from wxgptd.wording import say
 
 PATIENCE_S = 5.0
 ATTEMPTS = 3
@@ -163,7 +164,8 @@ class Peer:
                 self._patience_s, self._clock, lambda *_: Failure(LostPatience())
             )
         except LostPatience:
-            result, detail = Result.TIMEOUT, "no reply, hung up"
+            result = Result.TIMEOUT
+            detail: str = say("no reply, hung up")
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 (anything that can go wrong with a connection)
@@ -196,16 +198,20 @@ class Peer:
             xml = self._open(body)
             fields = envelope.parse(xml)
         except (envelope.Malformed, crypto.Undecipherable, signature.Forged) as error:
-            return Result.ERROR, f"invalid reply: {error}"
+            return Result.ERROR, say("invalid reply: {error}", error=error)
         if (fields.get("ToUserName"), fields.get("FromUserName")) != (user, self._webhook.to):
-            return Result.ERROR, "the reply is addressed to another user or account"
+            return Result.ERROR, say("the reply is addressed to another user or account")
         if fields.get("MsgType") != "text":
             return Result.REPLY, _described(fields.get("MsgType", ""), xml)
         content = fields.get("Content", "")
         size = len(content.encode())
         if not content or size > MAX_REPLY_BYTES:
-            limit = f"WeChat accepts 1 to {MAX_REPLY_BYTES}"
-            return Result.ERROR, f"the reply has {size} bytes, {limit}"
+            what = say(
+                "the reply has {size} bytes, WeChat accepts 1 to {most}",
+                size=size,
+                most=MAX_REPLY_BYTES,
+            )
+            return Result.ERROR, what
         return Result.REPLY, content
 
     def _open(self, body: bytes) -> bytes:
@@ -246,14 +252,14 @@ def _cause(error: BaseException) -> BaseException:
 
 def _why(error: BaseException) -> str:
     if isinstance(error, ConnectionDone | ConnectionLost | ResponseNeverReceived):
-        return "the connection was closed without a reply"
+        return say("the connection was closed without a reply")
     if isinstance(error, ConnectionRefused):
-        return "connection refused: nothing is listening there"
+        return say("connection refused: nothing is listening there")
     message = " ".join(str(error).split())
     if "certificate verify failed" in message:
-        return "its certificate is not valid: expired, self-signed, or for another name"
+        return say("its certificate is not valid: expired, self-signed, or for another name")
     if isinstance(error, DNSLookupError):
-        return "no such host: check the name"
+        return say("no such host: check the name")
     return message or type(error).__name__
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import select
 import sys
 import time
@@ -14,8 +13,10 @@ import click
 
 from wxgpt import options, render
 from wxgpt.failures import Unreachable, UsageFailure
+from wxgpt.language import spoken
 from wxgpt.log import records
 from wxgptd.untyped import Reactor
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgpt.log.records import Point
@@ -74,7 +75,7 @@ def resend(plan: Plan, output: str) -> None:
 
     host = webhooks.host_of(plan.to)
     if not plan.allow_remote:
-        _require_local(host)
+        webhooks.require_local(host)
     config = options.load_config()
     name, _ = options.pick_account(config, plan.account)
     server = _require_other_daemon(plan.to, config)
@@ -84,8 +85,8 @@ def resend(plan: Plan, output: str) -> None:
             logged.observe(record)
     messages = logged.messages()
     if not messages:
-        hint = "use --commands to include commands" if logged.stripped else ""
-        raise UsageFailure("no questions in the log to resend", hint=hint)
+        hint = say("use --commands to include commands") if logged.stripped else ""
+        raise UsageFailure(say("no questions in the log to resend"), hint=hint)
     hook = webhooks.webhook(config, name, plan.to, None)
     _confirm(plan, logged, messages, server)
     show = _Rows(output)
@@ -98,11 +99,15 @@ def resend(plan: Plan, output: str) -> None:
     show.summary(done)
     attempts = [attempt for _, delivery in done for attempt in delivery.attempts]
     if all(attempt.result is peer.Result.REFUSED for attempt in attempts):
-        raise Unreachable(f"nothing is listening at {plan.to}", hint="start the target daemon")
+        raise Unreachable(
+            say("nothing is listening at {to}", to=plan.to), hint=say("start the target daemon")
+        )
     faults = sum(delivery.fault for _, delivery in done)
     if faults:
         total = render.counted(len(done), "message")
-        raise deliveries.UnansweredMessage(f"{faults} of {total} got no reply")
+        raise deliveries.UnansweredMessage(
+            say("{faults} of {total} got no reply", faults=faults, total=total)
+        )
 
 
 def _require_other_daemon(to: str, config: Config) -> str:
@@ -117,15 +122,22 @@ def _require_other_daemon(to: str, config: Config) -> str:
     ours = instance.own(config.server.state_dir)
     if theirs is not None and theirs == ours:
         raise UsageFailure(
-            f"{to} is the daemon that wrote this log: it would answer every question again",
-            hint="start another daemon with its own state directory, and use its address",
+            say(
+                "{to} is the daemon that wrote this log: it would answer every question again",
+                to=to,
+            ),
+            hint=say("start another daemon with its own state directory, and use its address"),
         )
     if theirs is None and _same_port(to, config.server.listen):
         raise UsageFailure(
-            f"{to} is the address of the daemon that wrote this log ([server] listen)",
-            hint="start another daemon on another port, and use its address",
+            say("{to} is the address of the daemon that wrote this log ([server] listen)", to=to),
+            hint=say("start another daemon on another port, and use its address"),
         )
-    return f"wxgptd {theirs}" if theirs is not None else "an unidentified server"
+    return (
+        say("wxgptd {theirs}", theirs=theirs)
+        if theirs is not None
+        else say("an unidentified server")
+    )
 
 
 def _same_port(to: str, listen: str) -> bool:
@@ -149,41 +161,41 @@ def _confirm(plan: Plan, logged: Logged, messages: list[Message], server: str) -
     user_count = render.counted(users, "user")
     seconds = (messages[-1].at - messages[0].at) / plan.speed
     click.echo(
-        f"{message_count} from {user_count} will be sent to {plan.to} ({server}) within "
-        f"{seconds:.0f} s, under the users' own OpenIDs.\n"
-        "The target calls its model for each question and logs everything.",
+        spoken(
+            "{message_count} from {user_count} will be sent to {to} ({server}) within "
+            "{seconds:.0f} s, under the users' own OpenIDs.\nThe target calls its model "
+            "for each question and logs everything.",
+            message_count=message_count,
+            user_count=user_count,
+            to=plan.to,
+            server=server,
+            seconds=seconds,
+        ),
         err=True,
     )
     if logged.stripped:
         click.echo(
-            f"{logged.stripped} commands, follows and unfollows are left out (use --commands to "
-            "include them)",
+            spoken(
+                "{stripped} commands, follows and unfollows are left out (use --commands to "
+                "include them)",
+                stripped=logged.stripped,
+            ),
             err=True,
         )
     if logged.declined:
         declined = render.counted(logged.declined, "declined message")
-        click.echo(f"{declined} left out: the log has no text for them", err=True)
+        click.echo(
+            spoken("{declined} left out: the log has no text for them", declined=declined), err=True
+        )
     if plan.yes:
         return
     if not sys.stdin or not sys.stdin.isatty():
         raise UsageFailure(
-            "confirmation is required, because this calls a model", hint="pass --yes (-y)"
+            say("confirmation is required, because this calls a model"), hint=say("pass --yes (-y)")
         )
-    if not click.confirm("Send them?", err=True):
-        click.echo("nothing was sent", err=True)
+    if not click.confirm(spoken("Send them?"), err=True):
+        click.echo(spoken("nothing was sent"), err=True)
         sys.exit(1)
-
-
-def _require_local(host: str) -> None:
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if not local:
-        raise UsageFailure(
-            f"{host} is not this machine",
-            hint="users' messages would be sent there; if that is intended, pass --allow-remote",
-        )
 
 
 TYPED = {"interrupt": "停止", "resume": "接着聊", "continue": "继续"}
@@ -314,7 +326,7 @@ class _Rows:
     def __init__(self, output: str) -> None:
         self._output = output
         if output == "text":
-            click.echo("  logged      now  attempts  message")
+            click.echo(spoken("  logged      now  attempts  message"))
 
     def require_reader(self) -> None:
         """Ensure that standard output is still being read.
@@ -354,8 +366,13 @@ class _Rows:
             mean_logged = sum(logged for logged, _ in timed) / len(timed)
             mean_now = sum(now for _, now in timed) / len(timed)
             click.echo(
-                f"{render.counted(len(done), 'message')}, {render.counted(faults, 'fault')}; "
-                f"mean {mean_now:.2f} s now, {mean_logged:.2f} s logged"
+                spoken(
+                    "{done}, {faults}; mean {mean_now:.2f} s now, {mean_logged:.2f} s logged",
+                    done=render.counted(len(done), "message"),
+                    faults=render.counted(faults, "fault"),
+                    mean_now=mean_now,
+                    mean_logged=mean_logged,
+                )
             )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wxgpt import options
 from wxgpt.failures import Unreachable, UsageFailure
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgpt.wechat.peer import Attempt, Webhook
@@ -31,8 +33,8 @@ def webhook(
     name, account = options.pick_account(config, account_name)
     if encrypt and not account.aes_key:
         raise UsageFailure(
-            f"account {name} has no aes_key to encrypt with",
-            hint=f"set [account.{name}] app_id and aes_key, or omit --encrypt",
+            say("account {name} has no aes_key to encrypt with", name=name),
+            hint=say("set [account.{name}] app_id and aes_key, or omit --encrypt", name=name),
         )
     if url is not None:
         host_of(url)
@@ -58,7 +60,8 @@ def host_of(url: str) -> str:
     except ValueError:
         pass
     raise UsageFailure(
-        f"{url!r} is not a URL to deliver to", hint="use http://127.0.0.1:PORT/wx/NAME"
+        say("{url!r} is not a URL to deliver to", url=url),
+        hint=say("use http://127.0.0.1:PORT/wx/NAME"),
     )
 
 
@@ -73,8 +76,8 @@ def local_address(listen: str) -> str:
     port = settings.get("port") or next((part for part in rest if part.isdigit()), "")
     if kind not in ("tcp", "tcp6", "ssl") or not port:
         raise UsageFailure(
-            f"cannot derive an address from [server] listen = {listen!r}",
-            hint="pass the address: --url http://127.0.0.1:PORT/wx/NAME",
+            say("cannot derive an address from [server] listen = {listen!r}", listen=listen),
+            hint=say("pass the address: --url http://127.0.0.1:PORT/wx/NAME"),
         )
     host = settings.get("interface", "127.0.0.1").replace("\\", "")
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 (to connect to, not to bind)
@@ -93,5 +96,25 @@ def require_listening(attempt: Attempt, hook: Webhook) -> None:
 
     if attempt.number == 1 and attempt.result is Result.REFUSED:
         raise Unreachable(
-            f"nothing is listening at {hook.url}", hint="start the daemon: wxgptd --config FILE"
+            say("nothing is listening at {url}", url=hook.url),
+            hint=say("start the daemon: wxgptd --config FILE"),
+        )
+
+
+def require_local(host: str) -> None:
+    """Check that `host` is this machine.
+
+    Raises:
+        UsageFailure: it is not.
+    """
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not local:
+        raise UsageFailure(
+            say("{host} is not this machine", host=host),
+            hint=say(
+                "users' messages would be sent there; if that is intended, pass --allow-remote"
+            ),
         )

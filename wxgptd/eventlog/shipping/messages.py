@@ -25,6 +25,7 @@ import msgpack
 
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.framing import MAX_PAYLOAD_BYTES
+from wxgptd.wording import say
 
 VERSION = 1
 CHUNK_BYTES = 256 * 1024
@@ -141,12 +142,17 @@ class Unpacker:
         magic, version, nonce = _PREAMBLE.unpack(self._exactly(_PREAMBLE.size))
         if magic != _MAGIC:
             raise StreamRefused(
-                "standard input is not a stream of events", hint="it comes from `wxgpt log ship`"
+                say("standard input is not a stream of events"),
+                hint=say("it comes from `wxgpt log ship`"),
             )
         if version != VERSION:
             raise StreamRefused(
-                f"the stream has version {version}, but this wxgptd reads version {VERSION}",
-                hint="install the same version of wxgptd on both machines",
+                say(
+                    "the stream has version {version}, but this wxgptd reads version {own}",
+                    version=version,
+                    own=VERSION,
+                ),
+                hint=say("install the same version of wxgptd on both machines"),
             )
         self._sealing = Sealing(master, nonce)
         self._is_first = True
@@ -160,16 +166,18 @@ class Unpacker:
         """
         length, seal = _HEAD.unpack(self._exactly(_HEAD.size))
         if length > MAX_MESSAGE_BYTES:
-            raise StreamRefused(f"a message of {length:,} bytes is too large")
+            raise StreamRefused(say("a message of {length:,} bytes is too large", length=length))
         contents = self._exactly(length)
         if not hmac.compare_digest(seal, self._sealing.seal(contents)):
             if self._is_first:
                 raise StreamRefused(
-                    "the sender has another master key",
-                    hint="both machines need the same keys: `wxgpt backup` there, `wxgpt restore` "
-                    "here",
+                    say("the sender has another master key"),
+                    hint=say(
+                        "both machines need the same keys: `wxgpt backup` there, `wxgpt "
+                        "restore` here"
+                    ),
                 )
-            raise StreamRefused("the stream was changed on the way")
+            raise StreamRefused(say("the stream was changed on the way"))
         self._is_first = False
         return _message(contents)
 
@@ -185,9 +193,9 @@ def _message(contents: bytes) -> Message:
         name, *values = msgpack.unpackb(contents, use_list=False)
         fits = tuple(map(type, values)) == _TYPES[name]
     except (ValueError, TypeError, LookupError) as error:
-        raise StreamRefused(f"a message cannot be read: {error}") from error
+        raise StreamRefused(say("a message cannot be read: {error}", error=error)) from error
     if not fits:
-        raise StreamRefused(f"the message {name} cannot be read")
+        raise StreamRefused(say("the message {name} cannot be read", name=name))
     return _KINDS[name](*values)
 
 

@@ -45,6 +45,7 @@ from wxgptd.eventlog.system import System
 from wxgptd.eventlog.user_key import UserKey
 from wxgptd.eventlog.workers import Event
 from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
+from wxgptd.wording import say
 
 MAX_UNSYNCED = 64
 """So many commits may be on their way to the disk."""
@@ -144,7 +145,7 @@ class Receiver:
                 self._greet(message)
                 return
             case _ if not self._is_greeted:
-                raise StreamRefused("the stream does not begin with a greeting")
+                raise StreamRefused(say("the stream does not begin with a greeting"))
             case Keys():
                 self._take_keys(message)
             case Group():
@@ -161,25 +162,39 @@ class Receiver:
             own = digest_of(self._link_key.read_bytes())
         except FileNotFoundError:
             raise StreamRefused(
-                f"{self._link_key} is missing",
-                hint="`wxgpt backup` on the other machine, and `wxgpt restore` here, come first",
+                say("{link_key} is missing", link_key=self._link_key),
+                hint=say(
+                    "`wxgpt backup` on the other machine, and `wxgpt restore` here, come first"
+                ),
             ) from None
         if not hmac.compare_digest(own, hello.link_key):
             raise StreamRefused(
-                "the sender has another link key",
-                hint="both machines need the same keys: `wxgpt backup` there, `wxgpt restore` here",
+                say("the sender has another link key"),
+                hint=say(
+                    "both machines need the same keys: `wxgpt backup` there, `wxgpt restore` here"
+                ),
             )
         if hello.first_seq > self._seq + 1:
             raise StreamRefused(
-                f"the sender's log begins at event {hello.first_seq}, but this one ends at event "
-                f"{self._seq}",
-                hint="`wxgpt backup` there, and `wxgpt restore` into an empty directory here",
+                say(
+                    "the sender's log begins at event {first_seq}, but this one ends at event "
+                    "{seq}",
+                    first_seq=hello.first_seq,
+                    seq=self._seq,
+                ),
+                hint=say("`wxgpt backup` there, and `wxgpt restore` into an empty directory here"),
             )
         if hello.last_seq < self._seq:
             raise StreamRefused(
-                f"this log has {self._seq} events, the sender's only {hello.last_seq}",
-                hint="is it the right way round? A log that was written here since cannot follow "
-                "another one: restore a backup of the other machine first",
+                say(
+                    "this log has {seq} events, the sender's only {last_seq}",
+                    seq=self._seq,
+                    last_seq=hello.last_seq,
+                ),
+                hint=say(
+                    "is it the right way round? A log that was written here since cannot follow "
+                    "another one: restore a backup of the other machine first"
+                ),
             )
         self._is_greeted = True
 
@@ -194,7 +209,7 @@ class Receiver:
         """Delete the keys that the sender has no longer: erasures come before new events."""
         numbers = array(U64)
         if len(packed) % numbers.itemsize:
-            raise StreamRefused("the list of keys cannot be read")
+            raise StreamRefused(say("the list of keys cannot be read"))
         numbers.frombytes(packed)
         numbers.byteswap()
         known = set(numbers)
@@ -214,11 +229,17 @@ class Receiver:
     def _take_group(self, group: Group) -> None:
         last_seq = group.first_seq + group.events - 1
         if group.first_seq < 1 or group.events < 1:
-            raise StreamRefused("a commit group has no events")
+            raise StreamRefused(say("a commit group has no events"))
         if last_seq <= self._seq:
             return  # it is here already
         if group.first_seq != self._seq + 1:
-            raise StreamRefused(f"event {self._seq + 1} expected, {group.first_seq} received")
+            raise StreamRefused(
+                say(
+                    "event {seq} expected, {first_seq} received",
+                    seq=self._seq + 1,
+                    first_seq=group.first_seq,
+                )
+            )
         entries = taking.entries_of(*group)
         taking.index(self._index, group.first_seq, entries)
         erased = taking.erased_in(entries)
@@ -282,7 +303,7 @@ class Receiver:
             snapshot_writing.require(self._directory, segments.last_seq_of(path))
         except OSError as error:
             path.unlink()
-            raise StreamRefused(f"a snapshot cannot be read: {error}") from error
+            raise StreamRefused(say("a snapshot cannot be read: {error}", error=error)) from error
         segments.sync_directory(self._directory, self._system.disk.sync_directory)
 
     def _remove_deleted(self, covered: int) -> None:

@@ -26,6 +26,7 @@ from wxgptd.eventlog.shipping.messages import (
     SnapshotPart,
     digest_of,
 )
+from wxgptd.wording import say
 
 
 class CannotShip(WxgptError):
@@ -74,7 +75,10 @@ class Sender:
         self._keyring = segments.keyring_path(state_dir)
         paths = segments.list_segments(self._directory)
         if not paths:
-            raise CannotShip(f"no log in {self._directory}", hint="has the daemon run yet?")
+            raise CannotShip(
+                say("no log in {directory}", directory=self._directory),
+                hint=say("has the daemon run yet?"),
+            )
         self._first_seq = segments.first_seq_of(paths[0])
         self.sent_seq = after.seq
         self._sent_snapshot = after.snapshot_seq
@@ -103,13 +107,17 @@ class Sender:
         for path, header, frame in self._frames.poll():
             if header.version != framing.FORMAT_VERSION:
                 raise CannotShip(
-                    f"{path.name} is in an earlier format",
-                    hint="restore a backup that includes it on the other machine first",
+                    say("{name} is in an earlier format", name=path.name),
+                    hint=say("restore a backup that includes it on the other machine first"),
                 )
             if frame.first_seq > self.sent_seq + 1:
                 raise CannotShip(
-                    f"events {self.sent_seq + 1} to {frame.first_seq - 1} have been dropped",
-                    hint="`wxgpt backup` here, and `wxgpt restore` on the other machine",
+                    say(
+                        "events {sent_seq} to {first_seq} have been dropped",
+                        sent_seq=self.sent_seq + 1,
+                        first_seq=frame.first_seq - 1,
+                    ),
+                    hint=say("`wxgpt backup` here, and `wxgpt restore` on the other machine"),
                 )
             last_seq = frame.first_seq + frame.count - 1
             if last_seq <= self.sent_seq:
