@@ -7,15 +7,18 @@ import json
 import os
 import socket
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from wxgpt import options
 from wxgpt.failures import Forbidden, Unreachable, UsageFailure
+from wxgpt.matching import not_unique
 from wxgptd.errors import WxgptError
 from wxgptd.untyped import Json, Result
 from wxgptd.wording import say
 
 TIMEOUT_S = 5.0
+NAMES_TIMEOUT_S = 1.0
+MOST_USERS = 100
 
 MAX_CONFIGURATION_BYTES = 4 * 1024 * 1024
 """The daemon rejects larger bodies."""
@@ -126,17 +129,38 @@ def unknown(account: str, openid: str) -> UnknownUser:
     )
 
 
-def require_known_user(account: str, openid: str) -> None:
-    """Ensure that the daemon has seen that user.
+def find_user(account: str, given: str) -> str:
+    """Return the OpenID of the user whom the daemon has seen: the beginning of it, or of a name.
 
     Raises:
-        UnknownUser: it has not.
+        UnknownUser: there is none.
+        NotUnique: there are several.
         Unreachable: the daemon cannot be reached.
     """
-    status, _ = request("GET", f"/users/{quote(account, safe='')}/{quote(openid, safe='')}")
+    status, _ = request("GET", f"/users/{quote(account, safe='')}/{quote(given, safe='')}")
     require_ready(status)
-    if status != 200:
-        raise unknown(account, openid)
+    if status == 200:
+        return given
+    _, users = request("GET", f"/users?{urlencode({'beginning': given, 'n': MOST_USERS})}")
+    found = [user for user in users if user["account"] == account]
+    exact = [user["user"] for user in found if user.get("name") == given]
+    if len(exact) == 1:
+        return str(exact[0])
+    if len(found) > 1:
+        names = [f"{user['user']} {user.get('name', '')}".rstrip() for user in found]
+        raise not_unique(given, sorted(names))
+    if not found:
+        raise unknown(account, given)
+    return str(found[0]["user"])
+
+
+def names() -> dict[str, str]:
+    """Return the names that the operator gave users, by `ACCOUNT/OPENID`; none without a daemon."""
+    try:
+        status, found = request("GET", "/users?names=1", timeout_s=NAMES_TIMEOUT_S)
+    except WxgptError:
+        return {}
+    return found if status == 200 and isinstance(found, dict) else {}
 
 
 def reload(path: Path, text: str, *, dry: bool = False) -> Json:

@@ -18,7 +18,7 @@ import click
 
 from wxgpt.failures import EXIT_STATUSES
 from wxgpt.help_text import localized
-from wxgpt.language import LOCALES, choose, shown, spoken, wanted
+from wxgpt.language import LOCALES, choose, is_chinese, shown, spoken, wanted
 from wxgptd import __version__
 from wxgptd.errors import WxgptError
 from wxgptd.wording import say
@@ -27,6 +27,7 @@ COMMANDS = {
     "demo": "See it work: no account, no key, one minute.",
     "init": "Write a first configuration, or rotate an account's EncodingAESKey.",
     "check": "Check the configuration.",
+    "config": "Look at values of the configuration, and change them.",
     "send": "Send one message the way WeChat does.",
     "chat": "Chat with the daemon at a prompt, as a WeChat user would.",
     "tail": "Show the log's events; with -f, follow new ones.",
@@ -43,6 +44,7 @@ COMMANDS = {
     "restore": "Restore the state directory from a backup.",
     "log": "Inspect, repair, export and import the event log.",
     "cluster": "Create a cluster of several machines, look at it, hand over the lead.",
+    "context": "Give other machines names: wxgpt --on NAME ...",
     "demo-model": "Run only the demo model.",
     "completion": "Print a shell completion script.",
     "help": "Explain exit codes, times, output and the environment.",
@@ -107,6 +109,7 @@ class Commands(click.Group):
     default="auto",
     help="When to use colour; auto: only on a terminal.",
 )
+@click.option("--on", metavar="NAME", help="Run the command on another machine: wxgpt context.")
 @click.option(
     "--lang",
     type=click.Choice(list(LOCALES)),
@@ -116,7 +119,12 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="wxgpt")
 @click.pass_context
 def cli(
-    ctx: click.Context, config_path: str | None, color: str, lang: str | None, debug: bool
+    ctx: click.Context,
+    config_path: str | None,
+    color: str,
+    lang: str | None,
+    on: str | None,
+    debug: bool,
 ) -> None:
     """Operate wxgptd, the daemon between WeChat and a chat model.
 
@@ -128,6 +136,10 @@ def cli(
       wxgpt replay --as-conversation  read the conversations
     """
     del lang  # `main` has chosen it, before any help or error can be shown
+    if on is not None:
+        from wxgpt.contexts import run_there
+
+        run_there(on, sys.argv[1:], "zh" if is_chinese() else "en")
     ctx.obj = {"config": config_path, "debug": debug}
     ctx.color = _wants_color(color, os.environ)
 

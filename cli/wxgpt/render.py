@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import click
@@ -137,6 +139,16 @@ def shorten(text: str, width: int) -> str:
             break
         chars.append(char)
     return "".join(chars) + "…"
+
+
+def page(lines: Iterable[str]) -> None:
+    """Print lines, through a pager if they do not fit on the terminal."""
+    text = "\n".join(lines)
+    height = shutil.get_terminal_size().lines
+    if sys.stdout and sys.stdout.isatty() and text.count("\n") >= height:
+        click.echo_via_pager(text + "\n")
+    else:
+        click.echo(text)
 
 
 _ATOM = re.compile(

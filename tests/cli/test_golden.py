@@ -42,7 +42,9 @@ match = "keyword"
 words = ["价格"]
 reply = { text = "十元" }
 """
-GROUPS = {"sessions": ("list", "show", "stop"), "users": ("list", "block", "allow", "reset"),
+GROUPS = {"sessions": ("list", "show", "search", "unanswered", "stop"),
+          "users": ("list", "block", "allow", "reset", "name"),
+          "config": ("get", "set", "unset", "edit", "undo"), "context": ("add", "list", "remove"),
           "log": ("stat", "verify", "repair", "export", "import", "vacuum", "ship", "receive")}  # fmt: skip
 
 OFFLINE = {
@@ -55,6 +57,8 @@ OFFLINE = {
     "check-kind": "check --kind voice",
     "tail": "tail -n 100",
     "tail-color": "--color always tail -n 100",
+    "tail-wide": "tail --wide -n 100",
+    "tail-chat": "tail --chat -n 100",
     "tail-json": "tail -n 3 -o json",
     "tail-ndjson": "tail -n 3 -o ndjson",
     "tail-unknown-kind": "tail --kind Nonsense",
@@ -63,7 +67,17 @@ OFFLINE = {
     "replay-conversation": "replay --as-conversation",
     "sessions-list": "sessions list --all",
     "sessions-list-json": "sessions list --all --json",
+    "sessions-show": "sessions show s",
+    "sessions-show-md": "sessions show s1 -o md",
+    "sessions-show-html": "sessions show s1 -o html",
+    "sessions-search": "sessions search 原因",
+    "sessions-unanswered": "sessions unanswered",
+    "config-get": "config get assistant",
+    "config-set-dry-run": "config set session.ttl 10m --dry-run",
+    "config-set-secret": "config set account.main.token abc",
+    "context-list": "context list",
     "usage": "usage",
+    "usage-failed": "usage --failed",
     "usage-by-user": "usage --by user",
     "usage-json": "usage --json",
     "usage-csv": "usage -o csv",
@@ -108,7 +122,8 @@ ONLINE = {
     "users-list-json": "users list --json",
     "users-block": "users block bob --for 2h",
     "users-allow": "users allow alice",
-    "users-reset": "users reset alice",
+    "users-reset": "users reset al",
+    "users-name": "users name alice 张三",
     "top": "top",
     "top-ndjson": "top -n 1 -o ndjson",
     "reload": "reload",
@@ -148,7 +163,8 @@ def output_of(place: Path, line: str, language: str = "en") -> str:
     result = subprocess.run(
         [sys.executable, "-m", "wxgpt", *command], cwd=place, stdin=subprocess.DEVNULL,
         capture_output=True, encoding="utf-8", check=False,
-        env={**environ, "TZ": "Asia/Shanghai", "COLUMNS": "80", "WXGPT_LANG": language},
+        env={**environ, "TZ": "Asia/Shanghai", "COLUMNS": "80", "WXGPT_LANG": language,
+             "XDG_CONFIG_HOME": str(place)},
     )  # fmt: skip
     output = f"$ wxgpt {line}\n{result.stdout}"
     if result.stderr:

@@ -85,7 +85,7 @@ def invoke(place, *arguments) -> str:
 
 
 def test_tail_prints_the_last_events_as_lines(place):
-    output = invoke(place, "tail", "-n", "3", "--utc").splitlines()
+    output = invoke(place, "tail", "-n", "3", "--utc", "--wide").splitlines()
     assert len(output) == 3
     assert output[0].split() == [
         "16",
@@ -152,7 +152,7 @@ def test_filters_combine_and_commas_list_alternatives(place, filters, count):
         ({"after": 60_000}, 1, 60_000),
         ({"after": 6, "grep": frozenset({"天"})}, None, 6),
         ({"after": 6, "since": 1.0}, 1, 6),
-        ({"after": 6, "users": frozenset({"alice"})}, 1, 0),
+        ({"after": 6, "users": frozenset({"alice"})}, 1, 6),
     ],
 )
 def test_tail_reads_only_the_events_it_prints_unless_it_searches(place, chosen, count, begin):
@@ -193,7 +193,6 @@ def test_tail_resumes_from_its_cursor(place):
         (["replay", "--until", "²"], "neither an event number nor a time"),
         (["replay", "--speed", "fast", "--to", "http://127.0.0.1:1/"], "is not a speed"),
         (["replay", "--to", "http://[::1"], "not a URL to deliver to"),
-        (["sessions", "show", "nobody"], "sessions list --all"),
         (["send"], "give exactly one of"),
         (["send", "--url", "foo", "hi"], "not a URL to deliver to"),
         (["send", "--encrypt", "hi"], "no aes_key"),
@@ -208,6 +207,13 @@ def test_a_usage_error_suggests_a_fix(place, arguments, hint):
     assert run.code == 2
     assert hint in run.err
     assert "Traceback" not in run.err
+
+
+@pytest.mark.processes
+def test_an_unknown_session_suggests_a_fix(place):
+    run = Run(place, "sessions", "show", "nobody")
+    assert run.code == 1
+    assert "sessions list --all" in run.err
 
 
 @pytest.mark.processes

@@ -28,6 +28,7 @@ from wxgptd.eventlog.upcast import upcast
 from wxgptd.ports.record import RecordedUnreadable
 
 VALUES = {
+    "name": "张三",
     "at": 1_700_000_000.25,
     "session": "s1",
     "assistant": "chatgpt",

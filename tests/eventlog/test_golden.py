@@ -4,7 +4,8 @@
 standings and readable text; `v3` those for several models and their cost; `v4` is in format 2,
 encrypted, and one of its users was erased; `v5` continues that log with the times when messages
 were sent, taps and timeout budgets; `v6` and `v7` have every kind of event, in formats 2 and 3;
-`v8` adds those of pages on which users write, `v9` those of sharing, titles and deleted sessions. The JSON that scripts read may gain keys but never
+`v8` adds those of pages on which users write, `v9` those of sharing, titles and deleted sessions,
+`v10` names. The JSON that scripts read may gain keys but never
 loses any.
 """
 
@@ -30,7 +31,7 @@ from wxgptd.eventlog.store import LogStore
 from wxgptd.ports.record import Recorded
 
 LOGS = Path(__file__).parent.parent / "fixtures" / "logs"
-VERSIONS = sorted(path.name for path in LOGS.iterdir())
+VERSIONS = sorted((path.name for path in LOGS.iterdir()), key=lambda name: int(name[1:]))
 
 
 def read(version: str) -> list[Recorded]:

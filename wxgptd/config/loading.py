@@ -83,9 +83,11 @@ def parse(
     *,
     mode: int = 0,
     absolute: bool = False,
+    elsewhere: bool = False,
 ) -> Config:
     """Parse and check a configuration that the caller read from `path`, a file with that `mode`.
 
+    If `elsewhere`, the daemon is another process, and its systemd credentials may be missing.
     Rejects what startup would reject: an unsafe `mode` and, if `absolute` (systemd passes the
     daemon a copy of the file), relative paths.
 
@@ -93,7 +95,12 @@ def parse(
         ConfigError: the text is invalid; lists every mistake with its key.
     """
     document = _parsed(text.removeprefix("\ufeff"), path)
-    return _checked(document, path, mode, _reader(environ, path.parent, absolute=absolute))
+    return _checked(
+        document,
+        path,
+        mode,
+        _reader(environ, path.parent, absolute=absolute, elsewhere=elsewhere),
+    )
 
 
 def _reader(

@@ -85,6 +85,8 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             return EMPTY
         case e.StandingChanged():
             return pages.standing_changed(state, event)
+        case e.UserNamed():
+            return state._replace(name=event.name, is_marked=True)
         case e.TailTrimmed() | e.TimeoutBudgetSet() | e.MessagesUnanswered():
             return state
         case _:
@@ -139,6 +141,7 @@ def session_of(state: UserState, event: e.Event) -> SessionId:
             | e.TurnsShared()
             | e.ShareWithdrawn()
             | e.StandingChanged()
+            | e.UserNamed()
             | e.TailTrimmed()
             | e.TimeoutBudgetSet()
             | e.MessagesUnanswered()

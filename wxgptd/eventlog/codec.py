@@ -108,6 +108,7 @@ _KINDS = (
     _Kind(32, 1, e.ShareWithdrawn),
     _Kind(33, 1, e.SessionTitled, ("title",)),
     _Kind(34, 1, e.SessionDeleted),
+    _Kind(35, 1, e.UserNamed, ("name",)),
 )
 
 FIELDS: Mapping[str, Mapping[str, Any]] = {  # Any: a type, or a NewType

@@ -40,7 +40,7 @@ _SHOWN = frozenset(
     codec.TAGS[kind] for kind in (e.ReplyOffered, e.PageOpened, e.PushStarted, e.UserErased)
 )
 _ERASED = codec.TAGS[e.UserErased]
-_MARK = codec.TAGS[e.StandingChanged]
+_MARKS = frozenset({codec.TAGS[e.StandingChanged], codec.TAGS[e.UserNamed]})
 _NEVER = float("inf")
 _UNKNOWN = 0, _NEVER, 0
 
@@ -73,7 +73,7 @@ class Index:
         self._recent: list[tuple[str, e.Event]] = []
         from_times = {codec.TAGS[kind]: at for kind, at in since.items()}
         self._requested = dict(from_times)
-        from_times[_ERASED] = from_times[_MARK] = 0.0
+        from_times |= dict.fromkeys((_ERASED, *_MARKS), 0.0)
         self._kinds = {
             tag: (version, from_times.get(tag, _NEVER), _BALANCE.get(tag, 0))
             for tag, version in codec.VERSIONS.items()
@@ -132,7 +132,7 @@ class Index:
 
     def _note(self, entry: codec.Entry, number: int) -> None:
         tag, at = entry[0], entry[2]
-        if tag == _MARK:
+        if tag in _MARKS:
             self.users.marked.add(number)
         elif tag == _ERASED:
             self.users.erased.add(number)

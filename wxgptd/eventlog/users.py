@@ -119,7 +119,7 @@ class Users:
         newest = self._generations[-1]
         for at, event in enumerate(events):
             newest.add(key.number, seq + at, version + at + 1)
-            if isinstance(event, e.StandingChanged):
+            if isinstance(event, e.StandingChanged | e.UserNamed):
                 self.marked.add(key.number)
             elif isinstance(event, e.UserErased):
                 self.marked.discard(key.number)

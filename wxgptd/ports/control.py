@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -40,7 +40,10 @@ class PendingQuestion(NamedTuple):
 
 
 class UserSummary(NamedTuple):
-    """A user; `until` is when the standing ends, `last_at` the time of the last known message."""
+    """A user; `until` is when the standing ends, `last_at` the time of the last known message.
+
+    `name` is what the operator calls the user, or empty.
+    """
 
     account: str
     user: str
@@ -49,6 +52,7 @@ class UserSummary(NamedTuple):
     last_at: float | None
     questions_today: int
     tokens_today: int
+    name: str = ""
 
 
 class ModelTrial(NamedTuple):
@@ -102,12 +106,16 @@ class Sessions(Protocol):
 class Users(Protocol):
     """Users, their standing and their erasure."""
 
-    def newest(self, limit: int, standing: str) -> Sequence[UserSummary]:
+    def newest(self, limit: int, standing: str, beginning: str = "") -> Sequence[UserSummary]:
         """Return users with their standing and their usage today.
 
-        At most `limit` users, most recently active first; only those with `standing`, unless it is
-        empty.
+        At most `limit` users, most recently active first; only those with `standing`, and whose
+        OpenID or name has that `beginning`, unless these are empty.
         """
+        ...
+
+    def names(self) -> Mapping[str, str]:
+        """Return the names that the operator gave users, by `ACCOUNT/OPENID`."""
         ...
 
     def knows(self, account: str, openid: str) -> bool:
@@ -130,6 +138,10 @@ class Users(Protocol):
 
         Fires with whether the account exists, once the change is durable.
         """
+        ...
+
+    def give_name(self, account: str, openid: str, name: str) -> Deferred[bool]:
+        """Give a known user a name; fires with whether the user is known, once it is durable."""
         ...
 
     def forget(self, account: str, openid: str) -> Deferred[bool]:

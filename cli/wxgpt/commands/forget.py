@@ -35,13 +35,13 @@ def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
       wxgpt forget oXXXX -y
     """
     name = account or options.only_account()
+    openid = control.find_user(name, openid)
     plan = spoken(
         "{name}/{openid}: the user's key is deleted, all messages are lost, links "
         "stop working, an answer being written is cancelled, a block is lifted",
         name=name,
         openid=openid,
     )
-    control.require_known_user(name, openid)
     if dry_run:
         click.echo(spoken("would be erased: {plan}", plan=plan))
         return

@@ -121,7 +121,8 @@ def _conversations(states: dict[User, UserState], output: str) -> None:
         click.echo(render.dumps([dialogues.as_json(*pair, turns=True) for pair in sessions]))
         return
     for owner, session in sessions:
-        dialogues.show_dialogue(owner, session)
+        for line in dialogues.lines(owner, session):
+            click.echo(line)
     if not sessions:
         click.echo(spoken("no sessions up to that point"), err=True)
 

@@ -6,22 +6,25 @@ import shutil
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from wxgpt import completing, options, render
+from wxgpt import completing, control, matching, options, render
 from wxgpt.control import UnknownUser
 from wxgpt.failures import UsageFailure
 from wxgpt.language import shown, spoken
 from wxgpt.log import rendering
+from wxgpt.log.bubbles import SHOWN, Chat
 from wxgpt.log.watch import Watch
 from wxgptd.eventlog.codec import KINDS
 from wxgptd.wording import say, say_number
 
 if TYPE_CHECKING:
+    from wxgpt.options import Log
     from wxgptd.eventlog.following import Follower
     from wxgptd.ports.record import AnyRecord
 
@@ -69,6 +72,52 @@ class Filter:
             and (not self.sessions or record.session in self.sessions)
             and (not self.grep or any(text in rendering.texts(record) for text in self.grep))
         )
+
+
+class Found(NamedTuple):
+    """What `--user` and `--session` mean: whole names, and those that the log does not have."""
+
+    users: frozenset[str]
+    sessions: frozenset[str]
+    unknown: frozenset[str]
+
+    @classmethod
+    def of(
+        cls, log: Log, users: frozenset[str], sessions: frozenset[str], names: Mapping[str, str]
+    ) -> Found:
+        """Return what the beginnings mean: of OpenIDs, of the `names` of users, of sessions.
+
+        Raises:
+            NotUnique: several users or sessions begin like that.
+        """
+        if not users and not sessions:
+            return cls(users, sessions, frozenset())
+        from wxgptd.eventlog import reader
+
+        aliases: dict[str, tuple[str, ...]] = {}
+        every: set[str] = set()
+        for record in reader.scan(log.directory, log.keys):
+            every.add(record.session)
+            whole = rendering.names(record.user)[-1]
+            if whole not in aliases:
+                named = names.get(f"{record.user.account}/{record.user.openid}", "")
+                aliases[whole] = (*rendering.names(record.user), *([named] if named else []))
+        found = {given: _meant(given, aliases) for given in users}
+        unknown = frozenset(given for given, whole in found.items() if whole is None)
+        return cls(
+            frozenset(whole or given for given, whole in found.items()),
+            frozenset(matching.only(given, every - {""}) or given for given in sessions),
+            unknown,
+        )
+
+
+def _meant(given: str, aliases: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the user one of whose `aliases` is `given`, or begins with it."""
+    exact = [whole for whole, own in aliases.items() if given in own]
+    found = exact or [whole for whole, own in aliases.items() if matching.matches(given, own)]
+    if len(found) > 1:
+        raise matching.not_unique(given, sorted(found))
+    return found[0] if found else None
 
 
 @click.command("tail")
@@ -122,6 +171,8 @@ class Filter:
     help="Resume after the event number in this file, and update it (at-least-once delivery).",
 )
 @click.option("-r", "--reverse", is_flag=True, help="Newest first.")
+@click.option("--chat", "as_chat", is_flag=True, help="Show what people say as a chat.")
+@click.option("--wide", is_flag=True, help="Show event numbers, accounts and sessions, too.")
 @click.option("--utc", is_flag=True, help="Times in UTC.")
 @options.output_option("text", "json", "ndjson")
 def command(
@@ -137,6 +188,8 @@ def command(
     after: int | None,
     cursor_file: Path | None,
     reverse: bool,
+    as_chat: bool,
+    wide: bool,
     utc: bool,
     output: str,
 ) -> None:
@@ -145,7 +198,8 @@ def command(
     \b
     Examples:
       wxgpt tail -f
-      wxgpt tail -n 100 --kind QuestionAsked,AnswerCompleted
+      wxgpt tail -f --chat
+      wxgpt tail -n 100 --kind asked,answered
       wxgpt tail --since 2h --user oXXXX -o ndjson
       wxgpt tail -f --cursor-file seen.seq -o ndjson
 
@@ -153,40 +207,43 @@ def command(
     """
     if follow and reverse:
         raise UsageFailure(say("--follow and --reverse are mutually exclusive"))
-    if follow and output == "json":
-        output = "ndjson"  # an unterminated list is not valid JSON
-    cursor = _cursor(cursor_file)
-    after = cursor if after is None else after
+    output = "ndjson" if follow and output == "json" else output  # a list has to end
+    after = _cursor(cursor_file) if after is None else after
+    log = options.open_log()
+    names = control.names() if output == "text" or users else {}
+    chosen = Found.of(log, _choice(users), _choice(sessions), names)
+    if chosen.unknown:
+        _report_unknown(chosen.unknown, give_up=not follow)
     wanted = Filter(
-        users=_choice(users),
+        users=chosen.users,
         accounts=_choice(accounts),
-        sessions=_choice(sessions),
-        kinds=_kinds(kinds),
+        sessions=chosen.sessions,
+        kinds=_kinds(kinds) or (SHOWN if as_chat else frozenset()),
         grep=_choice(grep),
         after=after or 0,
         since=since,
         until=until,
     )
-    bounded = after is not None or since is not None or until is not None
-    if count is None and output == "text" and not bounded:
+    if count is None and output == "text" and (after, since, until) == (None, None, None):
         count = 20
-    directory, keys = options.open_log()
-    show = _Printer(output, utc=utc)
-    from wxgptd.eventlog.following import Follower
-
-    follower = Follower(directory, keys, after=_begin(directory, wanted, count))
-    history, unknown = _history(follower, wanted, count)
-    show.all(history[::-1] if reverse else history)
+    show = _Printer("chat" if as_chat and output == "text" else output, names, utc=utc, wide=wide)
+    follower = _follower(log, _begin(log.directory, wanted, count))
+    history = deque(filter(wanted.admits, follower.poll()), maxlen=count)
+    show.all(list(reversed(history) if reverse else history))
     if history:
         _keep_cursor(cursor_file, history[-1].seq)
-    if unknown:
-        _report_unknown(unknown, give_up=not follow)
     if follow:
         click.echo(spoken("following, ^C to quit"), err=True)
-        _follow(follower, wanted, Watch(directory), show, cursor_file)
+        _follow(follower, wanted, Watch(log.directory), show, cursor_file)
 
 
 command.epilog = say("Kinds are {kinds}.", kinds=", ".join(KINDS))
+
+
+def _follower(log: Log, after: int) -> Follower:
+    from wxgptd.eventlog.following import Follower
+
+    return Follower(*log, after=after)
 
 
 def _follow(
@@ -200,21 +257,7 @@ def _follow(
         watch.wait(wanted.left(time.time(), POLL_S))
 
 
-def _history(
-    follower: Follower, wanted: Filter, count: int | None
-) -> tuple[list[AnyRecord], set[str]]:
-    """Return the last `count` matching events, and those of the requested users without events."""
-    shown: deque[AnyRecord] = deque(maxlen=count)
-    unknown = set(wanted.users)
-    for record in follower.poll():
-        if unknown:
-            unknown.difference_update(rendering.names(record.user))
-        if wanted.admits(record):
-            shown.append(record)
-    return list(shown), unknown
-
-
-def _report_unknown(users: set[str], *, give_up: bool) -> None:
+def _report_unknown(users: frozenset[str], *, give_up: bool) -> None:
     """Report users without events.
 
     Raises:
@@ -229,8 +272,6 @@ def _report_unknown(users: set[str], *, give_up: bool) -> None:
 
 def _begin(directory: Path, wanted: Filter, count: int | None) -> int:
     """Return the event number to start reading after."""
-    if wanted.users:
-        return 0  # only the whole log shows whether a user is known
     if wanted.searches or count is None:
         return wanted.after
     from wxgptd.eventlog.reader import newest_seq
@@ -239,11 +280,12 @@ def _begin(directory: Path, wanted: Filter, count: int | None) -> int:
 
 
 class _Printer:
-    def __init__(self, output: str, *, utc: bool) -> None:
+    def __init__(self, output: str, names: Mapping[str, str], *, utc: bool, wide: bool) -> None:
         self._output = output
-        self._utc = utc
         columns = shutil.get_terminal_size((120, 24)).columns
-        self._width = columns if sys.stdout and sys.stdout.isatty() else 100_000
+        width = columns if sys.stdout and sys.stdout.isatty() else 100_000
+        self._look = rendering.Look(utc, width, wide, names)
+        self._chat = Chat(names, utc=utc, width=columns)
 
     def all(self, records: list[AnyRecord]) -> None:
         if self._output == "json":
@@ -253,9 +295,14 @@ class _Printer:
             self.one(record)
 
     def one(self, record: AnyRecord) -> None:
-        if self._output == "text":
-            line = rendering.as_line(record, utc=self._utc, width=self._width)
-            click.echo(line.encode("utf-8", "replace").decode())
+        if self._output in ("text", "chat"):
+            lines = (
+                self._chat.lines(record)
+                if self._output == "chat"
+                else [rendering.as_line(record, self._look)]
+            )
+            for line in lines:
+                click.echo(line.encode("utf-8", "replace").decode())
         else:
             click.echo(render.dumps(rendering.as_json(record)))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -36,7 +39,7 @@ PROGRESS = {
 def command(times: int | None, every: float, output: str) -> None:
     """Watch the running daemon: held attempts, answers being written, the state of the models.
 
-    Without a terminal it prints one update and exits.
+    q quits. Without a terminal it prints one update and exits.
 
     \b
     Examples:
@@ -73,23 +76,52 @@ def _fetch() -> Json:
 
 
 def _watch(looks: int, every: float) -> None:
-    """Update the display `looks` times or until ^C; keep retrying while the daemon restarts."""
+    """Update the display `looks` times, or until q or ^C; retry while the daemon restarts."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     view: RenderableType = _table(_fetch())
     number = 1
-    with Live(view, console=Console(), screen=True, auto_refresh=False) as live:
+    with _reading_keys(), Live(view, console=Console(), screen=True, auto_refresh=False) as live:
         live.refresh()
         while number != looks:
             number += 1
-            time.sleep(every)
+            if _quits(every):
+                return
             try:
                 view = _table(_fetch())
             except Unreachable as error:
-                view = Text(spoken("{error}; retrying, ^C to quit", error=error))
+                view = Text(spoken("{error}; retrying, q to quit", error=error))
             live.update(view, refresh=True)
+
+
+@contextmanager
+def _reading_keys() -> Iterator[None]:
+    """Let single keys be read from the terminal inside the block, without showing them."""
+    import termios
+    import tty
+
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _quits(wait_s: float) -> bool:
+    """Wait, and return whether q was pressed."""
+    until = time.monotonic() + wait_s
+    while (left := until - time.monotonic()) > 0:
+        if not sys.stdin.isatty():
+            time.sleep(left)
+        elif select.select([sys.stdin], [], [], left)[0] and sys.stdin.read(1) in ("q", "Q", ""):
+            return True
+    return False
 
 
 def _print(status: Json) -> None:

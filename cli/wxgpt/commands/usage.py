@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wxgpt import options, render
+from wxgpt import control, options, render
 from wxgpt.language import shown, spoken
 from wxgpt.log import feedback as ratings
+from wxgpt.log import rendering
 from wxgptd.wording import say
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ COLUMNS = (
     "unanswered",
 )  # fmt: skip
 
+LEAST_NAME_COLUMNS, CELL_COLUMNS = 12, 11
 TITLES = (say("answers"), say("failed"), say("prompt"), say("completion"), say("cost"))
 GROUPINGS = (say("day"), say("user"), say("assistant"), say("model"))
 
@@ -56,9 +58,17 @@ class Row:
 )
 @click.option("--since", type=options.Time(), metavar="TIME", help="From this time on.")
 @click.option("--until", type=options.Time(), metavar="TIME", help="Up to this time.")
+@click.option("--failed", is_flag=True, help="List the answers that failed instead, and why.")
 @click.option("--feedback", is_flag=True, help="Show how users rated the answers instead.")
 @options.output_option("text", "json", "csv")
-def command(by: str, since: float | None, until: float | None, feedback: bool, output: str) -> None:
+def command(
+    by: str,
+    since: float | None,
+    until: float | None,
+    failed: bool,
+    feedback: bool,
+    output: str,
+) -> None:
     """Show token usage and costs, from the log.
 
     Costs use the prices in force when each answer was written ([assistant.NAME] price_per_million).
@@ -70,12 +80,16 @@ def command(by: str, since: float | None, until: float | None, feedback: bool, o
       wxgpt usage --by user --since 7d
       wxgpt usage --by assistant --since 2026-01-01 -o csv
       wxgpt usage --feedback --by model
+      wxgpt usage --failed --since 1d
     """
     from wxgptd.eventlog import reader
 
     log = options.open_log()
     options.print_log_start(log)
     records = reader.scan(log.directory, log.keys)
+    if failed:
+        _show_failed(records, since, until, output)
+        return
     if feedback:
         _show_feedback(ratings.count(records, by, since, until), by, output)
         return
@@ -146,6 +160,47 @@ def count(
     return rows
 
 
+def _show_failed(
+    records: Iterable[AnyRecord], since: float | None, until: float | None, output: str
+) -> None:
+    """List the answers that failed."""
+    from wxgptd.domain.model import events as e
+
+    names = control.names() if output == "text" else {}
+    found = [
+        record
+        for record in records
+        if isinstance(record.event, e.AnswerFailed)
+        and (since or 0.0) <= record.event.at < (until or float("inf"))
+    ]
+    if output == "json":
+        click.echo(render.dumps([rendering.as_json(record) for record in found]))
+        return
+    if output == "csv":
+        head = ["user", "at", "assistant", "reason", "detail"]
+        _write_csv(head, (_failure(record) for record in found))
+        return
+    for record in found:
+        assert isinstance(record.event, e.AnswerFailed)
+        at = rendering.when(record.event.at, utc=False)
+        who = render.pad(rendering.who(record.user, names), 10)
+        why = shown(rendering.words(record.event.reason))
+        assistant = render.pad(record.event.usage.assistant, 10)
+        detail = render.printable(record.event.detail or "")
+        click.echo(f"{at:<11}  {who}  {assistant}  {why}: {detail}".rstrip(": "))
+    if not found:
+        click.echo(spoken("no answer failed"), err=True)
+
+
+def _failure(record: AnyRecord) -> tuple[str, ...]:
+    from wxgptd.domain.model import events as e
+
+    event = record.event
+    assert isinstance(event, e.AnswerFailed)
+    at = render.rfc3339(event.at)
+    return _user_name(record), at, event.usage.assistant, str(event.reason), event.detail or ""
+
+
 def _show_feedback(rows: dict[str, ratings.Feedback], by: str, output: str) -> None:
     ordered = sorted(rows.items(), key=lambda pair: pair[0] if by == "day" else -pair[1].answers)
     if output == "json":
@@ -207,6 +262,7 @@ def _cells(row: Row, by: str) -> tuple[str, ...]:
 
 
 def _line(name: str, cells: tuple[str, ...]) -> str:
-    return f"{render.pad(render.printable(name), 40)}" + "".join(
-        render.pad_left(cell, 12) for cell in cells
+    width = max(LEAST_NAME_COLUMNS, 79 - CELL_COLUMNS * len(cells))
+    return f"{render.pad(render.printable(name), width)}" + "".join(
+        render.pad_left(cell, CELL_COLUMNS) for cell in cells
     )

@@ -23,10 +23,12 @@ def command() -> None:
       wxgpt users block oXXXX --for 2d
       wxgpt users allow oXXXX
       wxgpt users reset oXXXX
+      wxgpt users name oXXXX 张三
     """
 
 
 @command.command("list")
+@click.argument("beginning", default="")
 @click.option(
     "--standing", type=click.Choice(["allowed", "blocked"]), help="Only users with this standing."
 )
@@ -40,15 +42,18 @@ def command() -> None:
     help="At most this many.",
 )
 @options.output_option("text", "json")
-def list_(standing: str | None, limit: int, output: str) -> None:
+def list_(beginning: str, standing: str | None, limit: int, output: str) -> None:
     """List users and their usage today, most recently active first.
+
+    With BEGINNING, only those whose OpenID or name begins like that.
 
     \b
     Examples:
       wxgpt users list
+      wxgpt users list 张
       wxgpt users list --standing blocked
     """
-    query = urlencode({"n": limit, "standing": standing or ""})
+    query = urlencode({"n": limit, "standing": standing or "", "beginning": beginning})
     status, users = control.request("GET", f"/users?{query}")
     control.require_ready(status)
     if output == "json":
@@ -74,16 +79,20 @@ def _line(user: Json) -> str:
     if standing and user["until"]:
         standing += spoken(" until {time}", time=render.clock_time(user["until"], utc=False))
     name = f"{user['account']}/{user['user']}"
+    if user.get("name"):
+        room = NAME_COLUMNS - 3 - render.columns(user["name"])
+        name = f"{user['name']} ({render.shorten(name, room)})"
     questions, tokens = str(user["questions_today"]), str(user["tokens_today"])
     return _row(name, last_active, questions, tokens, standing).rstrip()
 
 
+NAME_COLUMNS = 36
 HEAD = (say("account/user"), say("last active"), say("questions"), say("tokens"), say("today"))
 
 
 def _row(name: str, last_active: str, questions: str, tokens: str, standing: str) -> str:
     return (
-        f"{render.pad(name, 40)}  {render.pad(last_active, 14)}  "
+        f"{render.pad(name, NAME_COLUMNS)}  {render.pad(last_active, 14)}  "
         f"{render.pad_left(questions, 9)}  {render.pad_left(tokens, 7)}  {standing}"
     )
 
@@ -144,12 +153,45 @@ def reset(openid: str, account: str | None) -> None:
     _change(openid, account, "default", None, unseen=False)
 
 
+@command.command("name")
+@click.argument("openid", shell_complete=completing.user)
+@click.argument("name")
+@_account
+def name_(openid: str, name: str, account: str | None) -> None:
+    """Give a user a name, which is shown instead of the OpenID; an empty one takes it away.
+
+    The name is encrypted with the user's key, and erased with it.
+
+    \b
+    Examples:
+      wxgpt users name oXXXX 张三
+      wxgpt users name oXXXX ""
+    """
+    where, _ = options.pick_account(options.load_config(), account)
+    openid = control.find_user(where, openid)
+    path = f"/users/{quote(where, safe='')}/{quote(openid, safe='')}/name"
+    status, _ = control.request("POST", path, name.encode())
+    control.require_ready(status)
+    if status != 200:
+        raise control.unknown(where, openid)
+    click.echo(f"{where}/{openid}: {name}".rstrip())
+
+
+def _found(account: str, openid: str, *, unseen: bool) -> str:
+    """Return the OpenID of a user, who need not be known if `unseen`."""
+    try:
+        return control.find_user(account, openid)
+    except control.UnknownUser:
+        if unseen:
+            return openid
+        raise
+
+
 def _change(
     openid: str, account: str | None, standing: str, for_s: float | None, *, unseen: bool
 ) -> None:
     name, _ = options.pick_account(options.load_config(), account)
-    if not unseen:
-        control.require_known_user(name, openid)
+    openid = _found(name, openid, unseen=unseen)
     query = urlencode({"standing": standing, "for_s": for_s or 0})
     path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}?{query}"
     status, _ = control.request("POST", path)

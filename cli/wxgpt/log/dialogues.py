@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
-
-import click
 
 from wxgpt import options, render
 from wxgpt.language import shown, spoken
@@ -12,7 +11,7 @@ from wxgpt.log import records, rendering
 from wxgptd.untyped import Json
 
 if TYPE_CHECKING:
-    from wxgptd.domain.model.session import Session
+    from wxgptd.domain.model.session import Question, Session
     from wxgptd.domain.model.values import User
 
 
@@ -35,49 +34,59 @@ def as_json(user: User, session: Session, *, turns: bool = False) -> Json:
         "questions": len(session.questions),
     }
     if turns:
-        fields["turns"] = [
-            {
-                "delivery": question.delivery,
-                "asked_at": render.rfc3339(question.asked_at),
-                "question": question.text,
-                "image": question.image or None,
-                "state": type(question.answer).__name__.lower(),
-                "answer": question.answer.text,
-                "offered": question.offered,
-                "rating": question.rating or None,
-            }
-            for question in session.questions.values()
-        ]
+        fields["turns"] = [_turn(question) for question in session.questions.values()]
     return fields
 
 
-def show_dialogue(user: User, session: Session) -> None:
-    """Print a session with its timings."""
+def turn_as_json(user: User, session: Session, question: Question) -> Json:
+    """Return one question of a session, with its answer, as JSON."""
+    return {
+        "session": session.id,
+        "account": user.account,
+        "user": user.openid,
+        "assistant": session.assistant,
+        **_turn(question),
+    }
+
+
+def _turn(question: Question) -> Json:
+    return {
+        "delivery": question.delivery,
+        "asked_at": render.rfc3339(question.asked_at),
+        "question": question.text,
+        "image": question.image or None,
+        "state": type(question.answer).__name__.lower(),
+        "answer": question.answer.text,
+        "offered": question.offered,
+        "rating": question.rating or None,
+    }
+
+
+def lines(user: User, session: Session) -> Iterator[str]:
+    """Yield the lines of a session, with its timings."""
     from wxgptd.domain.model.session import Completed, Failed
 
-    ended = f", {shown(str(session.closed))}" if session.closed else ""
-    click.echo(f"── {session.id} · {user.account}/{user.openid} · {session.assistant}{ended}")
+    ended = f", {shown(rendering.words(session.closed))}" if session.closed else ""
+    yield f"── {session.id} · {user.account}/{user.openid} · {session.assistant}{ended}"
     for question in session.questions.values():
-        click.echo(spoken("{time}  user", time=render.clock_time(question.asked_at, utc=False)))
+        yield spoken("{time}  user", time=render.clock_time(question.asked_at, utc=False))
         picture = spoken("[picture] ") if question.image else ""
-        _indented(f"{picture}{question.text}")
+        yield from _indented(f"{picture}{question.text}")
         answer = question.answer
         match answer:
             case Completed():
-                click.echo(f"  +{answer.took_s:.1f} s  {answer.model}")
+                yield f"  +{answer.took_s:.1f} s  {answer.model}"
             case Failed():
-                click.echo(
-                    spoken(
-                        "  +{at:.1f} s  failed: {reason}",
-                        at=answer.at - question.asked_at,
-                        reason=shown(rendering.words(answer.reason)),
-                    )
+                yield spoken(
+                    "  +{at:.1f} s  failed: {reason}",
+                    at=answer.at - question.asked_at,
+                    reason=shown(rendering.words(answer.reason)),
                 )
             case _:
-                click.echo(spoken("  (no answer yet)"))
-        _indented(answer.text)
+                yield spoken("  (no answer yet)")
+        yield from _indented(answer.text)
         if question.rating:
-            click.echo(spoken("  rated {rating}", rating=question.rating))
+            yield spoken("  rated {rating}", rating=shown(str(question.rating)))
 
 
 def has_rating(session: Session, rating: str) -> bool:
@@ -85,7 +94,7 @@ def has_rating(session: Session, rating: str) -> bool:
     return any(question.rating == rating for question in session.questions.values())
 
 
-def _indented(text: str) -> None:
+def _indented(text: str) -> Iterator[str]:
     lines = render.multiline(text.encode("utf-8", "replace").decode())
     for line in lines.split("\n") if text else []:
-        click.echo(f"    {line}".rstrip())
+        yield f"    {line}".rstrip()

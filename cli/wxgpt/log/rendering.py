@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import click
 
@@ -40,6 +43,7 @@ LABELS = {
     "SessionTitled": "titled",
     "SessionDeleted": "deleted",
     "StandingChanged": "standing",
+    "UserNamed": "named",
     "UserErased": "erased",
     "PageOpened": "page",
     "WriterAdmitted": "writer",
@@ -127,25 +131,52 @@ def texts(record: AnyRecord) -> str:
     return "\n".join(value for value in values if isinstance(value, str))
 
 
-def as_line(record: AnyRecord, *, utc: bool, width: int) -> str:
-    """Return the event as a line of text, at most `width` columns wide."""
-    name = record.user.openid.removeprefix(f"{record.user.account}:")  # as in references
-    who = f"{record.user.account}/{render.shorten(name, 12)}"
+class Look(NamedTuple):
+    """How lines look: at most `width` columns wide; `wide` also shows numbers and sessions.
+
+    `names` are those that the operator gave users, by `ACCOUNT/OPENID`.
+    """
+
+    utc: bool
+    width: int
+    wide: bool
+    names: Mapping[str, str]
+
+
+def as_line(record: AnyRecord, look: Look) -> str:
+    """Return the event as a line of text."""
     text = _about(record)
     name_of_kind = LABELS.get(kind(record), "unknown")
     label = shown(name_of_kind)
     if isinstance(record, Recorded) and record.hidden and PERSONAL[kind(record)]:
         text = f"[{shown(record.hidden)}] {text}".rstrip()
-    head = (
-        f"{record.seq:>7}  {render.clock_time(record.event.at, utc=utc)}  {render.pad(who, 18)}"
-        f"  {render.pad(record.session, 10)}  "
-    )
-    line = render.shorten(f"{head}{render.pad(label, 9)}  {render.printable(text)}", width)
+    at, user = record.event.at, record.user
+    if look.wide:
+        account = f"{user.account}/{who(user, look.names)}"
+        head = (
+            f"{record.seq:>7}  {render.clock_time(at, utc=look.utc)}  {render.pad(account, 18)}"
+            f"  {render.pad(record.session, 10)}  "
+        )
+    else:
+        head = f"{when(at, utc=look.utc):<11}  {render.pad(who(user, look.names), 10)}  "
+    line = render.shorten(f"{head}{render.pad(label, 9)}  {render.printable(text)}", look.width)
     colour = _COLOURS.get(name_of_kind)
     if colour is None or not line.startswith(f"{head}{label}"):
         return line
     rest = line.removeprefix(f"{head}{label}")
     return f"{head}{click.style(label, fg=colour)}{rest}"
+
+
+def when(at: float, *, utc: bool) -> str:
+    """Return a time: only the time of day if it is today's."""
+    day = render.clock_time(time.time(), utc=utc)[:6]
+    return render.clock_time(at, utc=utc).removeprefix(day)[:11]
+
+
+def who(user: User, names: Mapping[str, str]) -> str:
+    """Return what to call a user: the operator's name, or the OpenID's beginning."""
+    openid = user.openid.removeprefix(f"{user.account}:")  # as in references
+    return names.get(f"{user.account}/{user.openid}") or render.shorten(openid, 10)
 
 
 def words(member: str) -> str:
@@ -199,6 +230,8 @@ def _about(record: AnyRecord) -> str:
             return shown(str(standing)) + (
                 spoken(" until {time}", time=render.rfc3339(until)) if until else ""
             )
+        case e.UserNamed(name=name):
+            return name
         case e.UserErased():
             return ""
         case e.TailTrimmed() | e.TimeoutBudgetSet() | e.MessagesUnanswered():

@@ -6,10 +6,7 @@ The daemon accepts messages encrypted with either, and encrypts its reply with t
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -17,10 +14,8 @@ from wxgpt import options
 from wxgpt.failures import UsageFailure
 from wxgpt.language import spoken
 from wxgpt.setup.configuration import make_aes_key
+from wxgpt.setup.editing import read_document, replace_file
 from wxgptd.wording import say
-
-if TYPE_CHECKING:
-    from tomlkit import TOMLDocument
 
 
 def rotate(account: str | None, *, finish: bool) -> None:
@@ -53,7 +48,7 @@ def rotate(account: str | None, *, finish: bool) -> None:
 
 def _begin(path: Path, name: str, account: str | None) -> None:
     fresh = make_aes_key()
-    document = _read(path)
+    document = read_document(path)
     table = document["account"][name]
     previous = str(table["aes_key"])
     scheme, colon, location = previous.partition(":")
@@ -61,7 +56,7 @@ def _begin(path: Path, name: str, account: str | None) -> None:
         case "":
             table["previous_aes_key"] = previous
             table["aes_key"] = fresh
-            _write(path, document.as_string())
+            replace_file(path, document.as_string())
         case "file":
             file = path.parent / location
             backup = file.with_name(f"{file.name}.previous")
@@ -71,10 +66,10 @@ def _begin(path: Path, name: str, account: str | None) -> None:
                     hint=say("if the key in it is no longer in use, delete the file"),
                 )
             # In this order, an interruption at any point loses no key.
-            _write(backup, file.read_text("utf-8"), like=file)
+            replace_file(backup, file.read_text("utf-8"), like=file)
             table["previous_aes_key"] = f"file:{location}.previous"
-            _write(path, document.as_string())
-            _write(file, f"{fresh}\n")
+            replace_file(path, document.as_string())
+            replace_file(file, f"{fresh}\n")
         case _:
             raise UsageFailure(
                 say(
@@ -114,43 +109,12 @@ def _begin(path: Path, name: str, account: str | None) -> None:
 
 
 def _finish(path: Path, name: str) -> None:
-    document = _read(path)
+    document = read_document(path)
     table = document["account"][name]
     previous = str(table["previous_aes_key"])
     del table["previous_aes_key"]
-    _write(path, document.as_string())
+    replace_file(path, document.as_string())
     if previous.startswith("file:"):
         (path.parent / previous.removeprefix("file:")).unlink(missing_ok=True)
     click.echo(spoken("{path}: removed the previous key of account {name}.", path=path, name=name))
     click.echo(spoken("Next step: systemctl reload wxgptd"))
-
-
-def _read(path: Path) -> TOMLDocument:
-    import tomlkit
-
-    # As bytes, so that the file keeps its line endings.
-    return tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
-
-
-def _write(path: Path, text: str, like: Path | None = None) -> None:
-    """Replace `path` atomically, keeping its owner and mode (or those of `like`)."""
-    from wxgptd.eventlog.segments import sync_directory
-
-    status = (like or path).stat()
-    # An unpredictable name, so that no other user can have created the file.
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb", closefd=False) as file:
-            file.write(text.encode())
-        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-            os.fchown(descriptor, status.st_uid, status.st_gid)
-        os.fchmod(descriptor, status.st_mode & 0o777)
-        os.fsync(descriptor)
-    except OSError:
-        fresh.unlink()
-        raise
-    finally:
-        os.close(descriptor)
-    fresh.rename(path)
-    sync_directory(path.parent)

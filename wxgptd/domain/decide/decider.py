@@ -124,6 +124,8 @@ def _note(state: UserState, fact: e.Fact) -> Events:
             return (fact,) if state.session(fact.session) is not None else ()
         case e.StandingChanged():
             return _standing_changed(state, fact)
+        case e.UserNamed():
+            return (fact,) if fact.name != state.name else ()
         case _ if isinstance(fact, e.AccountFact):
             return (fact,)
         case _:

@@ -312,6 +312,14 @@ class StandingChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class UserNamed:
+    """The operator gave the user a name, or took it away if empty."""
+
+    at: float
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class UserErased:
     """The user's key is deleted after this, so their identity and messages become unreadable."""
 
@@ -362,6 +370,7 @@ Event = (
     | PushDelivered
     | PushFailed
     | StandingChanged
+    | UserNamed
     | ContextTrimmed
     | ModelChosen
     | UserErased
@@ -382,6 +391,7 @@ Fact = (
     | ShareWithdrawn
     | SessionTitled
     | StandingChanged
+    | UserNamed
     | AccountFact
 )
 """Facts that the daemon observes or receives. `decide` only checks whether they still apply."""

@@ -62,12 +62,13 @@ class UserState(NamedTuple):
     `unseen` holds the answered questions whose answer has been neither offered nor opened since.
     `spoke_at` is when the user last wrote, and `pushes` the number of messages pushed since;
     `tapped_at` and `tap_pushes` are the same for the last tap. `is_marked` means that an operator
-    has set the user's standing at least once. Sessions that ended before `history_since` have been
-    dropped; `history_links` holds the valid links to the history, with the times they were issued.
+    has set the user's standing or name at least once. Sessions that ended before `history_since`
+    have been dropped; `history_links` holds the valid links to the history, with the times they
+    were issued.
     `held` is the message that was held back when the user was last notified, at `hinted_at`, that
     the session has expired. `writing` holds the browsers that may write on the user's pages, and
     `shares` the links to turns that the user has shared. `forgotten` has what remains of the last
-    day's questions in deleted sessions.
+    day's questions in deleted sessions. `name` is what the operator calls the user.
     """
 
     version: int = 0
@@ -91,6 +92,7 @@ class UserState(NamedTuple):
     writing: Writers = NO_WRITERS
     shares: tuple[Share, ...] = ()
     forgotten: tuple[Forgotten, ...] = ()
+    name: str = ""
 
     @property
     def heard_at(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from heapq import nlargest
 
 from twisted.internet.defer import Deferred, succeed
@@ -32,6 +32,9 @@ from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.settings import Settings
 
+MOST_SEARCHED = 10_000
+"""Users are looked up by the beginning of a name among so many, those last heard from."""
+
 
 class Users:
     """Lists users, and changes their standing or erases them."""
@@ -50,12 +53,12 @@ class Users:
         self._erasing = erasing
         self._event_clock = event_clock
 
-    def newest(self, limit: int, standing: str) -> Sequence[UserSummary]:
+    def newest(self, limit: int, standing: str, beginning: str = "") -> Sequence[UserSummary]:
         """Return users, most recently heard from first."""
         now = self._event_clock.now()
         day_began_at, _ = self._event_clock.day()
         summaries = []
-        for user, state in self._last_heard(limit, standing, now):
+        for user, state in self._last_heard(limit, standing, beginning, now):
             today = limits.usage_since(state, day_began_at)
             summaries.append(
                 UserSummary(
@@ -66,20 +69,31 @@ class Users:
                     last_at=state.active_at or None,
                     questions_today=today.questions,
                     tokens_today=today.tokens,
+                    name=state.name,
                 )
             )
         return summaries
 
-    def _last_heard(self, limit: int, standing: str, now: float) -> list[tuple[User, UserState]]:
-        """Return users and their states, newest first; an empty `standing` means all users."""
+    def names(self) -> Mapping[str, str]:
+        """Return the names of all users who have one."""
+        users = filter(is_follower, self._journal.users.marked_users())
+        named = ((user, self._journal.state(user).name) for user in users)
+        return {f"{user.account}/{user.openid}": name for user, name in named if name}
+
+    def _last_heard(
+        self, limit: int, standing: str, beginning: str, now: float
+    ) -> list[tuple[User, UserState]]:
+        """Return users and their states, newest first; empty criteria mean all users."""
         users = self._journal.users
         # Only a user whose standing was once changed can have another than the default.
+        count = MOST_SEARCHED if beginning else limit
         is_rare = standing not in ("", Standing.DEFAULT)
         found = [
             (user, state)
-            for user in (users.marked_users() if is_rare else users.newest(limit))
+            for user in (users.marked_users() if is_rare else users.newest(count))
             if is_follower(user)
             and standing in ("", (state := self._journal.state(user)).standing_at(now))
+            and (user.openid.startswith(beginning) or state.name.startswith(beginning))
         ]
         return nlargest(limit, found, key=lambda entry: entry[1].active_at)
 
@@ -119,6 +133,15 @@ class Users:
             at=now, standing=Standing(standing), until=now + for_s if for_s else 0.0
         )
         self._journal.record(User(AccountName(account), OpenId(openid)), c.RecordFact(changed))
+        return self._journal.committed().addCallback(lambda _: True)
+
+    def give_name(self, account: str, openid: str, name: str) -> Deferred[bool]:
+        """Give a user a name."""
+        user = User(AccountName(account), OpenId(openid))
+        if not self._journal.state(user).version:
+            return succeed(False)
+        named = e.UserNamed(at=self._event_clock.now(), name=name)
+        self._journal.record(user, c.RecordFact(named))
         return self._journal.committed().addCallback(lambda _: True)
 
     def forget(self, account: str, openid: str) -> Deferred[bool]:

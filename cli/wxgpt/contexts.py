@@ -1,0 +1,129 @@
+"""Other machines, each by a name: `wxgpt --on NAME ...` runs the command there, over ssh.
+
+They are in `wxgpt/contexts.toml` in the user's configuration directory ($XDG_CONFIG_HOME).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from wxgpt.failures import UsageFailure
+from wxgptd.wording import say
+
+
+class Context(NamedTuple):
+    """A machine: where `ssh` connects, and the command there."""
+
+    ssh: str
+    command: str = "wxgpt"
+
+
+def path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the path of the file with the machines."""
+    base = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "wxgpt" / "contexts.toml"
+
+
+def read() -> dict[str, Context]:
+    """Return the machines by name.
+
+    Raises:
+        UsageFailure: the file is not valid.
+    """
+    file = path()
+    try:
+        tables = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
+        return {
+            name: Context(str(table["ssh"]), str(table.get("command", "wxgpt")))
+            for name, table in tables.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageFailure(
+            say("{path} is not valid: {why}", path=file, why=error),
+            hint=say('each machine is a table: [NAME] and ssh = "root@host"'),
+        ) from None
+
+
+def write(contexts: Mapping[str, Context]) -> None:
+    """Replace the machines."""
+    import tomlkit
+
+    document = tomlkit.document()
+    for name, context in contexts.items():
+        table = tomlkit.table()
+        table["ssh"] = context.ssh
+        table["command"] = context.command
+        document[name] = table
+    file = path()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.write_text(document.as_string(), encoding="utf-8")
+    fresh.replace(file)
+
+
+def require_name(name: str) -> None:
+    """Check that a machine can be called that.
+
+    Raises:
+        UsageFailure: it cannot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise UsageFailure(
+            say("{name!r} is not a valid name: use letters, digits, - and _", name=name)
+        )
+
+
+def require_destination(ssh: str) -> None:
+    """Check that ssh takes this as a destination, not as an option.
+
+    Raises:
+        UsageFailure: it does not.
+    """
+    if not re.fullmatch(r"[^\s-]\S*", ssh):
+        raise UsageFailure(
+            say("{ssh!r} is not a destination for ssh", ssh=ssh), hint="root@chat.example.com"
+        )
+
+
+def run_there(name: str, arguments: Sequence[str], language: str) -> NoReturn:
+    """Run a command line on another machine, in this process's place.
+
+    Raises:
+        UsageFailure: there is no such machine, or no ssh here.
+    """
+    contexts = read()
+    if name not in contexts:
+        raise UsageFailure(
+            say("no such machine: {name}", name=name),
+            hint=say("`wxgpt context add NAME USER@HOST` adds one, `wxgpt context list` lists all"),
+        )
+    context = contexts[name]
+    require_destination(context.ssh)
+    there = [*shlex.split(context.command), "--lang", language, *without_on(arguments)]
+    terminal = "-t" if sys.stdin.isatty() and sys.stdout.isatty() else "-T"
+    sys.stdout.flush()
+    try:
+        os.execvp("ssh", ["ssh", terminal, context.ssh, shlex.join(there)])  # noqa: S606, S607
+    except FileNotFoundError:
+        raise UsageFailure(say("ssh is not installed"), hint="apt install openssh-client") from None
+
+
+def without_on(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments without `--on NAME` and `--lang LANG`."""
+    left, skip = [], False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if skip:
+            skip = False
+        elif name in ("--on", "--lang"):
+            skip = not equals
+        else:
+            left.append(argument)
+    return left

@@ -1,0 +1,190 @@
+"""`wxgpt config`: values are read and changed, comments stay, secrets stay secret."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+
+from wxgpt.setup import editing
+from wxgptd import config as cfg
+
+TEXT = """\
+# 我的配置 my comment
+[server]
+public_url = "https://chat.example.org"
+state_dir = "state"
+[account.main]   # the account
+token = "canarytoken"
+[assistant.chatgpt]
+base_url = "https://api.deepseek.com"
+api_key = "sk-canary"   # from the site
+model = "m"
+"""
+ENVIRON = {k: v for k, v in os.environ.items() if not k.startswith(("WXGPT_", "COV"))}
+
+
+@pytest.fixture
+def place(tmp_path):
+    path = tmp_path / "wxgptd.toml"
+    path.write_text(TEXT)
+    path.chmod(0o600)
+    return path
+
+
+def run(place, *arguments, given="", **environ):
+    return subprocess.run(
+        [sys.executable, "-m", "wxgpt", "--config", str(place), "config", *arguments],
+        input=given,
+        capture_output=True,
+        encoding="utf-8",
+        env={**ENVIRON, **environ},
+        check=False,
+    )
+
+
+def configured(place):
+    return cfg.load(place)
+
+
+@pytest.mark.processes
+def test_a_value_is_set_and_the_comments_stay(place):
+    done = run(place, "set", "session.ttl", "10m", "-y")
+    assert done.returncode == 0, done.stderr
+    assert '+ttl = "10m"' in done.stdout
+    assert "canary" not in done.stdout + done.stderr
+    assert place.read_text() == f'{TEXT}\n[session]\nttl = "10m"\n'
+    assert place.stat().st_mode & 0o777 == 0o600
+    assert configured(place).session.ttl == 600
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("key", "value", "read"),
+    [
+        ("limits.questions_per_day", "50", lambda c: c.limits.questions_per_day == 50),
+        ("assistant.chatgpt.model", "4", lambda c: c.assistant["chatgpt"].model == "4"),
+        ("assistant.chatgpt.vision", "true", lambda c: c.assistant["chatgpt"].vision),
+        ("pictures.hosts", '["qpic.cn"]', lambda c: c.pictures.hosts == ("qpic.cn",)),
+        ("account.main.welcome", "你好", lambda c: c.account["main"].welcome == "你好"),
+    ],
+)
+def test_a_value_is_what_its_key_needs(place, key, value, read):
+    assert run(place, "set", key, value, "-y").returncode == 0
+    assert read(configured(place))
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("arguments", "status", "why"),
+    [
+        (("set", "limits.questions_per_day", "many", "-y"), 4, "must be a whole number"),
+        (("set", "session.tll", "5m", "-y"), 4, "did you mean `ttl`?"),
+        (("set", "nonsense", "5m", "-y"), 2, "is not a key"),
+        (("set", "session.ttl"), 2, "VALUE is missing"),
+        (("set", "session.ttl", "10m"), 2, "pass --yes"),
+        (("set", "assistant.chatgpt.api_key", "sk-new"), 2, "arguments are seen by others"),
+        (("set", "assistant.chatgpt.api_key"), 2, "use --from-file"),
+        (("unset", "session.ttl", "-y"), 2, "is not set in the file"),
+        (("unset", "assistant.chatgpt.model", "-y"), 4, "model: is missing"),
+        (("undo", "-y"), 2, "no earlier version"),
+        (("edit",), 2, "an editor needs a terminal"),
+        (("get", "session.tll"), 2, "did you mean session.ttl?"),
+    ],
+)
+def test_a_wrong_change_changes_nothing_and_says_why(place, arguments, status, why):
+    done = run(place, *arguments)
+    assert (done.returncode, why in done.stderr) == (status, True), done.stderr
+    assert place.read_text() == TEXT
+    assert "canary" not in done.stdout + done.stderr
+
+
+@pytest.mark.processes
+def test_a_secret_comes_from_a_file_and_is_never_shown(place):
+    key = ("set", "assistant.chatgpt.api_key")
+    done = run(place, *key, "--from-file", "-", "-y", given="sk-canary2\n")
+    assert done.returncode == 0, done.stderr
+    assert "canary" not in done.stdout + done.stderr
+    assert 'api_key = "sk-canary2"   # from the site' in place.read_text()
+    assert run(place, "get", "assistant.chatgpt.api_key").stdout == "***\n"
+    assert run(place, *key, "file:key", "-y").returncode == 4, "there is no such file"
+
+
+@pytest.mark.processes
+def test_a_change_is_undone_and_made_again(place):
+    run(place, "set", "session.ttl", "10m", "-y")
+    changed = place.read_text()
+    assert run(place, "undo", "--dry-run").returncode == 0
+    assert place.read_text() == changed
+    assert run(place, "undo", "-y").returncode == 0
+    assert place.read_text() == TEXT
+    assert run(place, "undo", "-y").returncode == 0
+    assert place.read_text() == changed
+    assert editing.previous_of(place).stat().st_mode & 0o777 == 0o600
+
+
+def converse(place, *arguments, answers, **environ):
+    """Run a command at a terminal; give each answer once its prompt is shown."""
+    ours, theirs = pty.openpty()
+    prompting = subprocess.Popen(
+        [sys.executable, "-m", "wxgpt", "--config", str(place), "config", *arguments],
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env={**ENVIRON, **environ},
+    )  # fmt: skip
+    os.close(theirs)
+    output, answers, deadline = "", list(answers), time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if not select.select([ours], [], [], 0.2)[0]:
+            continue
+        try:
+            output += os.read(ours, 65_536).decode("utf-8", "replace")
+        except OSError:
+            break
+        if answers and answers[0][0] in output[output.rfind("\n") + 1 :]:
+            os.write(ours, f"{answers.pop(0)[1]}\n".encode())
+            output += "\n"
+    status = prompting.wait(10)
+    os.close(ours)
+    assert not answers, output
+    return status, output
+
+
+@pytest.mark.processes
+def test_a_secret_is_typed_without_being_shown(place):
+    answers = [("hidden", "sk-canary3"), ("Change", "y")]
+    status, output = converse(place, "set", "assistant.chatgpt.api_key", answers=answers)
+    assert status == 0
+    assert "canary" not in output
+    assert "sk-canary3" in place.read_text()
+
+
+@pytest.mark.processes
+def test_an_edit_with_a_mistake_can_be_corrected(place):
+    editor = place.with_name("editor")
+    editor.write_text(
+        '#!/bin/sh\nif grep -q bad "$1"; then sed -i s/bad/20s/ "$1"; '
+        'else printf "[session]\\nttl = \\"bad\\"\\n" >> "$1"; fi\n'
+    )
+    editor.chmod(0o700)
+    answers = [("Edit again?", "y"), ("Change", "y")]
+    status, output = converse(place, "edit", answers=answers, EDITOR=str(editor))
+    assert status == 0, output
+    assert "must be a time such as" in output
+    assert configured(place).session.ttl == 20
+    status, _ = converse(place, "edit", answers=[], EDITOR="false")
+    assert status == 2
+
+
+def test_every_secret_of_the_configuration_is_known_as_one():
+    secrets = [
+        "account.main.token", "account.main.aes_key", "account.main.previous_aes_key",
+        "account.main.app_secret", "assistant.a.api_key", "assistant.a.proxy",
+        "assistant.a.extra_headers.Authorization", "log.master_key", "cluster.credentials",
+    ]  # fmt: skip
+    assert all(map(editing.is_secret, secrets))
+    assert not any(map(editing.is_secret, ("session.ttl", "assistant.a.max_tokens", "links.ttl")))
