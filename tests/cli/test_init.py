@@ -6,6 +6,8 @@ import os
 import pty
 import re
 import select
+import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.scripted_model import ScriptedModel
+from wxgpt.setup import trial
 from wxgpt.setup.providers import PROVIDERS
 from wxgptd import config as cfg
 
@@ -182,23 +186,19 @@ def test_the_web_server_configuration_has_the_domain_and_port(tmp_path):
     )
 
 
-def test_init_prompts_at_a_terminal_and_hides_the_key(tmp_path):
+def type_into(tmp_path, answers, *options):
+    """Run `init` at a terminal in Chinese; give each answer at its prompt, `None` is ^C.
+
+    Return the exit status, all output and the answers that were not asked for.
+    """
     ours, theirs = pty.openpty()
     prompting = subprocess.Popen(
-        [sys.executable, "-m", "wxgpt", "init", "--root", str(tmp_path)],
+        [sys.executable, "-m", "wxgpt", "init", "--root", str(tmp_path), *options],
         stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, start_new_session=True,
-        env={**os.environ, "WXGPT_LANG": "zh"},
+        env={**os.environ, "WXGPT_LANG": "zh", "XDG_STATE_HOME": str(tmp_path / "kept")},
     )  # fmt: skip
     os.close(theirs)
-    output = ""
-    (tmp_path / "etc/systemd/system").mkdir(parents=True)
-    answers = [
-        ("服务商 [deepseek]:", "deepsek"), ("服务商 [deepseek]:", "2"), ("模型 [qwen-plus]:", ""), ("密钥:", "sk-canary"),
-        ("预算 [20]:", "很多"), ("预算 [20]:", "5"),
-        ("example.com:", "chat"), ("example.com:", "https://chat.example.org/"), ("AppID:", "wx0123456789"),
-        ("就选 n） [Y/n]:", "y"), ("开机自动启动吗？ [Y/n]:", "y"),
-        ("网站服务器", "caddy"),
-    ]  # fmt: skip
+    output, answers = "", list(answers)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if not select.select([ours], [], [], 0.2)[0]:
@@ -210,14 +210,98 @@ def test_init_prompts_at_a_terminal_and_hides_the_key(tmp_path):
         except OSError:
             break
         if answers and answers[0][0] in output[output.rfind("\n") + 1 :]:
-            os.write(ours, f"{answers.pop(0)[1]}\n".encode())
-    assert prompting.wait(10) == 0, output
-    assert not answers, output
+            _, answer = answers.pop(0)
+            if answer is None:
+                prompting.send_signal(signal.SIGINT)
+            else:
+                os.write(ours, f"{answer}\n".encode())
+            output += "\n"
+    status = prompting.wait(10)
+    os.close(ours)
+    return status, output, answers
+
+
+REST = [
+    ("预算 [20]:", "5"), ("example.com:", "chat.example.org"), ("AppID:", "wx0123456789"),
+    ("就选 n） [Y/n]:", "y"), ("网站服务器", "caddy"),
+]  # fmt: skip
+
+
+def test_init_prompts_at_a_terminal_and_hides_the_key(tmp_path):
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    answers = [
+        ("服务商 [deepseek]:", "deepsek"), ("服务商 [deepseek]:", "2"), ("模型 [qwen-plus]:", ""),
+        ("密钥:", "sk-canary"), ("预算 [20]:", "很多"), ("预算 [20]:", "5"),
+        ("example.com:", "chat"), ("example.com:", "https://chat.example.org/"),
+        ("AppID:", "wx0123456789"), ("就选 n） [Y/n]:", "y"), ("开机自动启动吗？ [Y/n]:", "y"),
+        ("网站服务器", "caddy"),
+    ]  # fmt: skip
+    status, output, left = type_into(tmp_path, answers, "--no-try")
+    assert (status, left) == (0, []), output
     assert "canary" not in output
+    assert "还没有解析" in output or "指向" in output
     assistant = cfg.load(tmp_path / CONFIG).assistant["chatgpt"]
     assert (assistant.model, assistant.daily_budget) == ("qwen-plus", 5)
     assert cfg.load(tmp_path / CONFIG).account["main"].open_without_command
     assert (tmp_path / "etc/systemd/system/wxgptd.socket").exists()
+
+
+@pytest.fixture
+def model():
+    model = ScriptedModel()
+    yield model
+    model.close()
+
+
+def test_a_wrong_key_is_found_at_the_prompt(tmp_path, model):
+    refusals = [(401, '{"error": {"message": "Incorrect API key sk-canary1"}}')]
+    model.refuses = lambda _: refusals.pop() if refusals else None
+    answers = [
+        ("服务商 [deepseek]:", "other"), ("base_url）:", model.base_url), ("模型:", "m"),
+        ("密钥:", "sk-canary1"), ("以后再改） [Y/n]:", "y"), ("密钥:", "sk-canary2"), *REST,
+    ]  # fmt: skip
+    status, output, left = type_into(tmp_path, answers)
+    assert (status, left) == (0, []), output
+    assert "HTTP 401" in output
+    assert "能回答。" in output
+    assert "canary" not in output
+    assert cfg.load(tmp_path / CONFIG).assistant["chatgpt"].api_key.reveal() == "sk-canary2"
+
+
+def test_an_unknown_model_is_asked_for_again_and_a_refusal_can_be_ignored(tmp_path, model):
+    model.refuses = lambda _: (404, '{"error": {"message": "The model m1 does not exist"}}')
+    answers = [
+        ("服务商 [deepseek]:", "other"), ("base_url）:", model.base_url), ("模型:", "m1"),
+        ("密钥:", "sk-canary"), ("以后再改） [Y/n]:", "y"), ("模型:", "m2"),
+        ("以后再改） [Y/n]:", "n"), *REST,
+    ]  # fmt: skip
+    status, output, left = type_into(tmp_path, answers)
+    assert (status, left) == (0, []), output
+    assert cfg.load(tmp_path / CONFIG).assistant["chatgpt"].model == "m2"
+
+
+def test_what_was_typed_survives_an_interruption(tmp_path):
+    kept = tmp_path / "kept" / "wxgpt" / "init.json"
+    answers = [
+        ("服务商 [deepseek]:", "qwen"), ("模型 [qwen-plus]:", ""), ("密钥:", "sk-canary"),
+        ("预算 [20]:", None),
+    ]  # fmt: skip
+    status, output, _ = type_into(tmp_path, answers, "--no-try")
+    assert status == 130
+    assert "wxgpt init --resume" in output
+    assert kept.stat().st_mode & 0o777 == 0o600
+    status, output, left = type_into(tmp_path, REST, "--no-try", "--resume")
+    assert (status, left) == (0, []), output
+    assistant = cfg.load(tmp_path / CONFIG).assistant["chatgpt"]
+    assert (assistant.model, assistant.api_key.reveal()) == ("qwen-plus", "sk-canary")
+    assert not kept.exists()
+
+
+def test_who_uses_a_port_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert trial.holder_of(port).endswith(f"({os.getpid()})")
+    assert trial.holder_of(port) is None
 
 
 def test_a_given_api_key_is_used_even_if_the_server_needs_none(tmp_path):

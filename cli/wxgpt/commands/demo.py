@@ -280,7 +280,7 @@ def _show_next_steps(stage: DemoStage) -> None:
     path = Path(sys.argv[0])
     program = f"{sys.executable} -m wxgpt" if path.suffix == ".py" else str(path.absolute())
     click.echo()
-    click.secho("The demo is still running. In another terminal:", bold=True)
+    click.secho(spoken("The demo is still running. In another terminal:"), bold=True)
     for arguments in (
         "chat",
         f"send /history --user {USER}",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -12,7 +14,14 @@ import click
 from wxgpt.failures import UsageFailure
 from wxgpt.language import shown, spoken
 from wxgpt.setup.providers import PROVIDERS
+from wxgptd.errors import WxgptError
 from wxgptd.wording import say
+
+STARTING = (
+    ("systemctl", "daemon-reload"),
+    ("systemctl", "enable", "--now", "wxgptd.socket", "wxgptd.service"),
+)
+"""What installs and starts the units."""
 
 
 @click.command("init")
@@ -44,15 +53,20 @@ from wxgptd.wording import say
               help="Write a reverse proxy site for this web server.")  # fmt: skip
 @click.option("--root", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Write below DIR instead of /, when building an image.")  # fmt: skip
+@click.option("--no-try", is_flag=True, help="Do not try the key and the model at the prompt.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run with what was typed.")
 @click.option("--rotate-aes-key", is_flag=True, help="Rotate an account's EncodingAESKey instead.")
 @click.option("--finish", is_flag=True, help="Finish the rotation: remove the previous key.")
-def command(rotate_aes_key: bool, finish: bool, account: str | None, **given: object) -> None:
+def command(
+    rotate_aes_key: bool, finish: bool, account: str | None, resume: bool, **given: object
+) -> None:
     """Write a first configuration, and show what to enter in WeChat's backend.
 
     Prompts for options that were not given; without a terminal it fails and names the missing
-    option. The Token and the EncodingAESKey are generated. The API key is never an argument: it is
-    prompted for, read from a file, or taken from the environment (WXGPT_API_KEY). Existing files
-    are never overwritten.
+    option. The key and the model are tried at once with one token. If it is interrupted, --resume
+    continues with what was typed. The Token and the EncodingAESKey are generated. The API key is
+    never an argument: it is prompted for, read from a file, or taken from the environment
+    (WXGPT_API_KEY). Existing files are never overwritten.
 
     With --rotate-aes-key the configuration gets a new key in addition to the previous one; the
     daemon accepts both until --finish, so that no message is lost.
@@ -62,6 +76,7 @@ def command(rotate_aes_key: bool, finish: bool, account: str | None, **given: ob
       sudo wxgpt init
       sudo wxgpt init --provider deepseek --domain chat.example.com --app-id wx0123 --web caddy
       wxgpt init --provider ollama --domain chat.example.com --plain --no-systemd
+      sudo wxgpt init --resume
       wxgpt init --rotate-aes-key
       wxgpt init --rotate-aes-key --finish
     """
@@ -72,13 +87,14 @@ def command(rotate_aes_key: bool, finish: bool, account: str | None, **given: ob
     elif finish:
         raise UsageFailure(say("--finish requires --rotate-aes-key"), hint=say("pass both"))
     else:
-        _Setup(account or "main", given).run()
+        _Setup(account or "main", given, resume=resume).run()
 
 
 class _Setup:
     """One run of `wxgpt init`: collect the options and answers, and write the files."""
 
-    def __init__(self, account: str, given: dict[str, object]) -> None:
+    def __init__(self, account: str, given: dict[str, object], *, resume: bool) -> None:
+        from wxgpt.setup.answers import Answers
         from wxgpt.setup.files import SYSTEM_CONFIG
         from wxgpt.setup.interview import Interview, Place
 
@@ -94,10 +110,25 @@ class _Setup:
             account=account,
         )
         self._assistant = str(given["assistant"])
-        self._interview = Interview(self._place, given)
+        self._answers = Answers(resume=resume)
+        self._interview = Interview(self._place, given, self._answers)
 
     def run(self) -> None:
-        """Prompt, write the files, and print the next steps."""
+        """Prompt, write the files, print the next steps, and check everything.
+
+        What was typed is kept if this is interrupted.
+        """
+        try:
+            self._run()
+        except (click.exceptions.Abort, WxgptError, OSError):
+            if self._answers:
+                click.echo(
+                    spoken("\nwhat you typed is kept: wxgpt init --resume continues"), err=True
+                )
+            raise
+        self._answers.drop()
+
+    def _run(self) -> None:
         from wxgpt.setup import configuration, files
         from wxgpt.setup.steps import steps
 
@@ -123,6 +154,7 @@ class _Setup:
                 raise UsageFailure(
                     say("{name!r} is not a valid name: use letters, digits, - and _", name=name)
                 )
+        self._require_free_port()
         wanted = self._interview.wanted()
         units = (
             files.units(place.config, place.listen, place.port)
@@ -143,6 +175,35 @@ class _Setup:
         click.echo(spoken("\nNext steps, in this order:"))
         for number, step in enumerate(steps(wanted, place, units=bool(units), web=web), 1):
             click.echo(f"  {number}. {shown(step)}")
+        if units and place.root == Path("/"):
+            self._start()
+
+    def _require_free_port(self) -> None:
+        """Check that no other program listens at the port.
+
+        Raises:
+            UsageFailure: one does.
+        """
+        from wxgpt.setup import trial
+
+        holder = trial.holder_of(self._place.port) if self._place.root == Path("/") else None
+        if holder is not None and not holder.startswith(("wxgptd", "systemd")):
+            port = self._place.port
+            raise UsageFailure(
+                say("port {port} is used by {holder}", port=port, holder=holder),
+                hint=say("choose another one: --port {port}", port=port + 10),
+            )
+
+    def _start(self) -> None:
+        """Start the daemon if the operator wants it, and check everything."""
+        from wxgpt.setup.interview import confirmed, on_terminal
+
+        if not on_terminal() or not confirmed(say("Start it now, and check everything?")):
+            return
+        for line in STARTING:
+            subprocess.run(line, check=False)
+        config = str(self._place.config)
+        subprocess.run([sys.executable, "-m", "wxgpt", "--config", config, "doctor"], check=False)
 
     def _check(self, target: Path) -> None:
         """Ensure that the written configuration is valid; delete it if not."""

@@ -17,6 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 from wxgpt.diagnosis import machine
 from wxgpt.diagnosis.finding import MAX_SKEW_S, Finding, failed, passed, skipped
+from wxgpt.setup import trial
 from wxgptd.errors import WxgptError
 from wxgptd.wording import say
 
@@ -130,8 +131,11 @@ def _location(answer: Answer) -> str:
     return str(answer.headers.get("Location", "elsewhere")).split("?", maxsplit=1)[0][:200]
 
 
-def port(config: Config) -> Iterator[Finding]:
-    """Check that the daemon responds at the address it listens on."""
+def port(config: Config, *, running: bool) -> Iterator[Finding]:
+    """Check that the daemon responds at the address it listens on.
+
+    If it is not `running`, only another program there is worth a finding of its own.
+    """
     passed_address = machine.passed_socket()
     match = re.match(r"tcp:(?:port=)?(\d+)", config.server.listen)
     if passed_address:
@@ -149,14 +153,23 @@ def port(config: Config) -> Iterator[Finding]:
     try:
         answer = get(url)
     except Unanswered as error:
-        yield failed("port", say("{url}: {error}", url=url, error=error), "daemon-unreachable")
+        if not running:
+            yield skipped("port", say("not checked: the daemon is not running"))
+        else:
+            yield failed("port", say("{url}: {error}", url=url, error=error), "daemon-unreachable")
         return
     if answer.body == b"ok\n":
         yield passed("port", say("{url} answers", url=url))
     elif answer.status == 503:
         yield failed("port", f"{url}: {_words(answer)}", "daemon-unhealthy")
     else:
-        yield failed("port", say("{url} is answered by another program", url=url), "port-taken")
+        holder = trial.holder_of(urlsplit(url).port or 0)
+        what = (
+            say("{url} is answered by {holder}", url=url, holder=holder)
+            if holder not in (None, "?")
+            else say("{url} is answered by another program", url=url)
+        )
+        yield failed("port", what, "port-taken")
 
 
 def public(config: Config) -> Iterator[Finding]:

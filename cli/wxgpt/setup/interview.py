@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,15 +12,14 @@ import click
 
 from wxgpt.failures import UsageFailure
 from wxgpt.language import shown, spoken
-from wxgpt.setup import configuration
+from wxgpt.setup import checks, configuration, trial
+from wxgpt.setup.answers import Answers
 from wxgpt.setup.providers import PROVIDERS, Provider
 from wxgptd.config.encodings import decoded
 from wxgptd.wording import reason, say
 
 SYSTEM_STATE = Path("/var/lib/wxgptd")
 DAILY_BUDGET = 20.0
-
-_DOMAIN = r"(?=.{4,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]+"
 
 
 class Place(NamedTuple):
@@ -51,10 +49,12 @@ class Interview:
     Every method raises UsageFailure for an invalid or missing value.
     """
 
-    def __init__(self, place: Place, given: Mapping[str, object]) -> None:
+    def __init__(self, place: Place, given: Mapping[str, object], answers: Answers) -> None:
         self._place = place
+        self._answers = answers
         self._given = given
         self._units: bool | None = None
+        self._asked_again: set[str] = set()
 
     def wanted(self) -> configuration.Wanted:
         """Return the values for the configuration."""
@@ -69,12 +69,10 @@ class Interview:
                 hint=say("omit --state-dir, or write no units (--no-systemd)"),
             )
         preset = self._provider()
-        address = say("API address (base_url)")
-        base_url = self._value("base_url", address, preset.base_url)
-        model = self._value("model", say("Model"), preset.model, ask=not self._given["provider"])
-        api_key = self._api_key(preset)
+        base_url, model, api_key = self._model(preset)
         daily_budget = self._daily_budget(preset)
-        domain = self._answer("domain", say("Domain, such as chat.example.com"), _domain)
+        domain = self._answer("domain", say("Domain, such as chat.example.com"), checks.domain)
+        self._report_address(domain)
         app_id = self._app_id()
         default = SYSTEM_STATE if self._place.system else self._place.config.parent / "state"
         return configuration.Wanted(
@@ -95,12 +93,61 @@ class Interview:
             only_ai=self._only_ai(),
         )
 
+    def _model(self, preset: Provider) -> tuple[str, str, str]:
+        """Return the address, the model and the key, which were tried if there is a terminal."""
+        address = say("API address (base_url)")
+        while True:
+            base_url = self._value("base_url", address, preset.base_url)
+            model = self._value(
+                "model", say("Model"), preset.model, ask=not self._given["provider"]
+            )
+            api_key = self._api_key(preset)
+            if not on_terminal() or self._given["no_try"]:
+                return base_url, model, api_key
+            click.echo(spoken("Trying the model (one token) ..."), err=True)
+            auth = "api-key" if "api-key" in preset.more else "bearer"
+            tried = trial.one_token(base_url, api_key, model, auth=auth)
+            if not tried.why:
+                click.echo(spoken("It answers."), err=True)
+                return base_url, model, api_key
+            click.echo(spoken("It does not answer: {why}", why=tried.why), err=True)
+            if not confirmed(say("Type it again? (n: continue, and correct it later)")):
+                return base_url, model, api_key
+            wrong = (tried.blames,) if tried.blames else ("base_url", "model", "api_key")
+            for key in wrong:
+                self._answers.forget(key)
+                self._asked_again.add(key)
+
+    def _report_address(self, domain: str) -> None:
+        """Say whether the domain resolves; it can be added later."""
+        if not on_terminal():
+            return
+        address = trial.address_of(domain)
+        if address is None:
+            click.echo(
+                spoken(
+                    "  {domain} does not resolve yet: add an A record with this machine's public "
+                    "address, and open ports 80 and 443 (安全组)",
+                    domain=domain,
+                ),
+                err=True,
+            )
+        else:
+            click.echo(
+                spoken(
+                    "  {domain} is {address}; ports 80 and 443 must be open (安全组)",
+                    domain=domain,
+                    address=address,
+                ),
+                err=True,
+            )
+
     def _only_ai(self) -> bool:
         """Return whether only the AI answers the account's messages."""
         given = self._given["only_ai"]
-        if given is not None or not _on_terminal():
+        if given is not None or not on_terminal():
             return bool(given)
-        return _confirmed(
+        return confirmed(
             say(
                 "Is this account only for talking to the AI?\n  (if it has keyword replies or "
                 "another backend, answer n)"
@@ -110,44 +157,54 @@ class Interview:
     def _provider(self) -> Provider:
         if not self._given["provider"] and self._given["base_url"]:
             return PROVIDERS["other"]
-        if not self._given["provider"] and _on_terminal():
+        if not self._given["provider"] and on_terminal():
             click.echo(spoken("Which provider? A name or number"), err=True)
             for number, (name, provider) in enumerate(PROVIDERS.items(), 1):
                 click.echo(f"  {number:>2}  {name:<12} {shown(provider.title)}", err=True)
-        return PROVIDERS[self._answer("provider", say("Provider"), _provider, "deepseek")]
+        return PROVIDERS[self._answer("provider", say("Provider"), checks.provider, "deepseek")]
 
     def _value(self, key: str, prompt: str, default: str, *, ask: bool = False) -> str:
         """Return the given value, the default, or the operator's answer."""
-        if default and not self._given[key] and not (ask and _on_terminal()):
+        again = key in self._asked_again
+        if default and not self._given[key] and not (ask and on_terminal()) and not again:
             return default
-        return self._answer(key, prompt, _text, default)
+        return self._answer(key, prompt, checks.text, default)
 
     def _answer(self, key: str, prompt: str, check: Callable[[str], str], default: str = "") -> str:
         """Return the given value, or prompt for it until the answer is valid."""
-        if given := self._given[key]:
+        if (given := self._given[key]) and key not in self._asked_again:
             return check(str(given).strip())
-        if not _on_terminal():
+        if (kept := self._answers.get(key)) is not None:
+            return check(kept)
+        if not on_terminal():
             option = f"--{key.replace('_', '-')}"
             raise UsageFailure(
                 say("{option} is missing, and there is no terminal to prompt on", option=option)
             )
-        return _prompted(prompt, check, default or None)
+        return self._kept(key, _prompted(prompt, check, default or None))
+
+    def _kept(self, key: str, answer: str) -> str:
+        self._answers.keep(key, answer)
+        return answer
 
     def _api_key(self, preset: Provider) -> str:
         file = self._given["api_key_file"]
         if file is not None:
             stream: IO[bytes] = file  # type: ignore[assignment]
             try:
-                return _key(decoded(stream.read()).strip())
+                return checks.key(decoded(stream.read()).strip())
             except ValueError as error:
                 raise UsageFailure(
                     say("{name} {why}", name=stream.name, why=reason(error))
                 ) from None
-        if given := os.environ.get("WXGPT_API_KEY"):
-            return _key(given.strip())
+        again = "api_key" in self._asked_again
+        if (given := os.environ.get("WXGPT_API_KEY")) and not again:
+            return checks.key(given.strip())
         if not preset.keys:
             return ""
-        if not _on_terminal():
+        if (kept := self._answers.get("api_key")) is not None:
+            return checks.key(kept)
+        if not on_terminal():
             raise UsageFailure(
                 say("--api-key-file is missing, and there is no terminal to prompt on"),
                 hint=say("or set WXGPT_API_KEY in the environment"),
@@ -159,15 +216,17 @@ class Interview:
             ),
             err=True,
         )
-        return _prompted(say("API key"), _key, None, hidden=True)
+        return self._kept("api_key", _prompted(say("API key"), checks.key, None, hidden=True))
 
     def _daily_budget(self, preset: Provider) -> float:
         """Return the daily budget; without one, a single follower could use up the balance."""
         if self._given["daily_budget"] is not None:
-            return _budget(str(self._given["daily_budget"]))
+            return checks.budget(str(self._given["daily_budget"]))
         if not preset.keys:
             return 0.0
-        if not _on_terminal():
+        if (kept := self._answers.get("daily_budget")) is not None:
+            return checks.budget(kept)
+        if not on_terminal():
             return DAILY_BUDGET
         click.echo(
             spoken(
@@ -176,7 +235,8 @@ class Interview:
             ),
             err=True,
         )
-        return float(_prompted(say("Budget"), _amount, f"{DAILY_BUDGET:g}"))
+        typed = _prompted(say("Budget"), checks.amount, f"{DAILY_BUDGET:g}")
+        return float(self._kept("daily_budget", typed))
 
     def _app_id(self) -> str:
         if self._given["plain"]:
@@ -184,8 +244,10 @@ class Interview:
                 raise UsageFailure(say("give --app-id (safe mode) or --plain, not both"))
             return ""
         if self._given["app_id"]:
-            return _app_id(str(self._given["app_id"]).strip())
-        if not _on_terminal():
+            return checks.app_id(str(self._given["app_id"]).strip())
+        if (kept := self._answers.get("app_id")) is not None:
+            return kept and checks.app_id(kept)
+        if not on_terminal():
             raise UsageFailure(
                 say("--app-id is missing, and there is no terminal to prompt on"),
                 hint=say("in WeChat's backend: 微信开发者平台 → 公众号 → 基础信息; or --plain"),
@@ -197,9 +259,10 @@ class Interview:
             ),
             err=True,
         )
-        return _prompted(
-            "AppID", lambda answer: _app_id(answer) if answer else "", "", show_default=False
+        typed = _prompted(
+            "AppID", lambda answer: checks.app_id(answer) if answer else "", "", show_default=False
         )
+        return self._kept("app_id", typed)
 
     def wants_units(self) -> bool:
         """Return whether to write units."""
@@ -217,12 +280,12 @@ class Interview:
             return bool(wanted)
         if not self._place.system or not self._place.below(Path("/etc/systemd/system")).is_dir():
             return False
-        return not _on_terminal() or _confirmed(say("Write systemd units, which start it at boot?"))
+        return not on_terminal() or confirmed(say("Write systemd units, which start it at boot?"))
 
     def wants_web(self) -> str:
         """Return which web server to write a site for: caddy, nginx or none."""
         wanted = self._given["web"]
-        if wanted or not self._place.system or not _on_terminal():
+        if wanted or not self._place.system or not on_terminal():
             return str(wanted or "none")
         return str(
             click.prompt(
@@ -267,7 +330,7 @@ def _for_click(check: Callable[[str], str]) -> Callable[[str], str]:
     return take
 
 
-def _confirmed(prompt: str) -> bool:
+def confirmed(prompt: str) -> bool:
     """Ask a yes-or-no question, in either language; an empty answer means yes."""
 
     def check(answer: str) -> str:
@@ -288,69 +351,6 @@ def _confirmed(prompt: str) -> bool:
     return bool(answer)
 
 
-# Checks: each returns the answer in its canonical form, or raises UsageFailure.
-
-
-def _text(answer: str) -> str:
-    if not answer:
-        raise UsageFailure(say("a value is required"))
-    return answer
-
-
-def _provider(answer: str) -> str:
-    names = list(PROVIDERS)
-    if re.fullmatch(r"[0-9]{1,3}", answer) and 1 <= int(answer) <= len(names):
-        return names[int(answer) - 1]
-    if answer not in PROVIDERS:
-        raise UsageFailure(
-            say("no such provider: {answer}", answer=answer),
-            hint=say("providers: {names}", names=", ".join(names)),
-        )
-    return answer
-
-
-def _key(answer: str) -> str:
-    if len(answer) > 1 and answer[0] in "\"'`" and answer[0] == answer[-1]:
-        raise UsageFailure(say("remove the quotes around the key"))
-    if not answer or re.search(r"[^\x21-\x7e]", answer):
-        raise UsageFailure(say("not an API key: empty, or has spaces or non-ASCII characters"))
-    return answer
-
-
-def _budget(answer: str) -> float:
-    try:
-        amount = float(answer)
-    except ValueError:
-        amount = -1.0
-    if not 0 <= amount < 1e9:
-        raise UsageFailure(say("{answer!r} is not an amount, such as 20", answer=answer))
-    return amount
-
-
-def _amount(answer: str) -> str:
-    return str(_budget(answer))
-
-
-def _domain(answer: str) -> str:
-    host = re.sub(r"^https?://", "", answer).strip("/").lower()
-    if not re.fullmatch(_DOMAIN, host):
-        raise UsageFailure(
-            say("{answer!r} is not a domain name", answer=answer),
-            hint=say("WeChat and phones need a name such as chat.example.com, without a path"),
-        )
-    return host
-
-
-def _app_id(answer: str) -> str:
-    if not re.fullmatch(r"wx[0-9a-zA-Z]{6,30}", answer):
-        raise UsageFailure(
-            say(
-                "{answer!r} is not an AppID: it is wx followed by letters and digits",
-                answer=answer,
-            )
-        )
-    return answer
-
-
-def _on_terminal() -> bool:
+def on_terminal() -> bool:
+    """Return whether there is a terminal to prompt at."""
     return sys.stdin.isatty() and sys.stderr.isatty()

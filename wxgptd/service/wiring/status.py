@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from wxgptd import __version__
 from wxgptd.domain.model.values import AccountName
+from wxgptd.ports.models import ChatModel
 from wxgptd.ports.status import DaemonStatus, FsyncStatus, TimeoutStatus, UnansweredStatus
 from wxgptd.service.cluster.standing import Standing
 from wxgptd.service.wiring.base import Base
@@ -72,7 +73,7 @@ def _read(rooms: Rooms) -> DaemonStatus:
         clock_offset_s=state.clock_offset.measured(now) if lifecycle.loaded else None,
         push={name: messenger.state for name, messenger in messengers.items()},
         push_usable={name: messenger.usable() for name, messenger in messengers.items()},
-        models={name: model.condition() for name, model in models.items()},
+        models={name: _condition(model) for name, model in models.items()},
         circuit_breaker_open={name: model.circuit_open() for name, model in models.items()},
         model_failures=_nonempty({name: model.last_failure() for name, model in models.items()}),
         cost_today={**dict.fromkeys(assistants, 0.0), **spent},
@@ -89,6 +90,12 @@ def _read(rooms: Rooms) -> DaemonStatus:
         replay_s=lifecycle.replay_s,
         replay_events=lifecycle.replay_events,
     )
+
+
+def _condition(model: ChatModel) -> str:
+    """Return the condition of a model; it is not `ok` if its last call failed."""
+    condition = model.condition()
+    return "last call failed" if condition == "ok" and model.last_failure() else condition
 
 
 def _nonempty(texts: Mapping[K, str]) -> Mapping[K, str]:

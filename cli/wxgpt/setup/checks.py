@@ -1,0 +1,82 @@
+"""Check what is typed into `wxgpt init`.
+
+Each function returns the answer in its canonical form, or raises UsageFailure.
+"""
+
+from __future__ import annotations
+
+import re
+
+from wxgpt.failures import UsageFailure
+from wxgpt.setup.providers import PROVIDERS
+from wxgptd.wording import say
+
+_DOMAIN = r"(?=.{4,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]+"
+
+
+def text(answer: str) -> str:
+    """Return a text that is not empty."""
+    if not answer:
+        raise UsageFailure(say("a value is required"))
+    return answer
+
+
+def provider(answer: str) -> str:
+    """Return the name of a provider, given as such or as its number in the list."""
+    names = list(PROVIDERS)
+    if re.fullmatch(r"[0-9]{1,3}", answer) and 1 <= int(answer) <= len(names):
+        return names[int(answer) - 1]
+    if answer not in PROVIDERS:
+        raise UsageFailure(
+            say("no such provider: {answer}", answer=answer),
+            hint=say("providers: {names}", names=", ".join(names)),
+        )
+    return answer
+
+
+def key(answer: str) -> str:
+    """Return an API key."""
+    if len(answer) > 1 and answer[0] in "\"'`" and answer[0] == answer[-1]:
+        raise UsageFailure(say("remove the quotes around the key"))
+    if not answer or re.search(r"[^\x21-\x7e]", answer):
+        raise UsageFailure(say("not an API key: empty, or has spaces or non-ASCII characters"))
+    return answer
+
+
+def budget(answer: str) -> float:
+    """Return an amount of money."""
+    try:
+        amount = float(answer)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < 1e9:
+        raise UsageFailure(say("{answer!r} is not an amount, such as 20", answer=answer))
+    return amount
+
+
+def amount(answer: str) -> str:
+    """Return an amount of money as text."""
+    return str(budget(answer))
+
+
+def domain(answer: str) -> str:
+    """Return a domain name, without a scheme and a trailing slash."""
+    host = re.sub(r"^https?://", "", answer).strip("/").lower()
+    if not re.fullmatch(_DOMAIN, host):
+        raise UsageFailure(
+            say("{answer!r} is not a domain name", answer=answer),
+            hint=say("WeChat and phones need a name such as chat.example.com, without a path"),
+        )
+    return host
+
+
+def app_id(answer: str) -> str:
+    """Return an account's AppID."""
+    if not re.fullmatch(r"wx[0-9a-zA-Z]{6,30}", answer):
+        raise UsageFailure(
+            say(
+                "{answer!r} is not an AppID: it is wx followed by letters and digits",
+                answer=answer,
+            )
+        )
+    return answer
