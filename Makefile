@@ -19,8 +19,9 @@ help:                        ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do \
 	  printf '  make %-12s %s\n' "$$target" "$$what"; done
 
-demo: .venv/ready            ## see it work: no account, no key, one minute
-	@$(BIN)/wxgpt demo
+demo:                        ## see it work: no account, no key, one minute
+	@if [ -e .venv/ready ]; then $(BIN)/wxgpt demo; else \
+	  $(MAKE) --no-print-directory .demo/ready && .demo/bin/wxgpt demo; fi
 
 check: .venv/ready           ## while you write: style, types and every test that starts no process
 	@$(MAKE) --no-print-directory -j2 --output-sync=target types style fast
@@ -111,5 +112,16 @@ lock: .venv/ready            ## update the lock files that the container install
 	fi
 	@touch $@
 
+.demo/ready: pyproject.toml
+	@echo "setting up .demo with what wxgptd needs to run (once, about 125 MB)"
+	@if command -v uv >/dev/null; then \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .demo && \
+	  uv pip install --python .demo/bin/python .; \
+	else \
+	  $(PYTHON) -m venv .demo && \
+	  .demo/bin/python -m pip install --disable-pip-version-check --progress-bar on .; \
+	fi
+	@touch $@
+
 clean:                       ## remove everything that these targets created
-	rm -rf .venv .peers build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .demo .peers build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

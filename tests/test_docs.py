@@ -84,7 +84,7 @@ def test_every_documented_command_exists():
 
     for name in DOCUMENTS:
         text = (ROOT / name).read_text("utf-8")
-        for command in re.findall(r"(?m)^    wxgpt (?:--config \S+ )?([a-z-]+)", text):
+        for command in re.findall(r"(?m)^    wxgpt (?:--(?:config|on) \S+ )?([a-z-]+)", text):
             assert command in COMMANDS, command
 
 

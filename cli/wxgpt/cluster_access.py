@@ -29,6 +29,6 @@ def access(cluster: cfg.Cluster) -> Access:
     except ModuleNotFoundError as error:
         raise NoCluster(
             say("a cluster needs the package {name}", name=error.name),
-            hint=say("pip install 'wxgptd[cluster]'"),
+            hint=say("pip install '.[cluster]', in the checkout"),
         ) from None
     return Access(cluster.servers, cluster.credentials.reveal(), cluster.ca)

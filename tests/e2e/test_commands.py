@@ -80,8 +80,8 @@ def test_status_and_sessions_query_the_daemon(running):
     assert re.search(r"timeouts .*main [0-9]+ of [0-9]+ left \(auto\)", shown), shown
     (session,) = json.loads(running.wxgpt("sessions", "list", "--json").stdout)
     assert running.wxgpt("sessions", "stop", session["session"]).returncode == 0
-    assert running.wxgpt("sessions", "stop", session["session"]).returncode == 2
-    assert running.wxgpt("sessions", "stop", "a b/c").returncode == 2
+    assert running.wxgpt("sessions", "stop", session["session"]).returncode == 1
+    assert running.wxgpt("sessions", "stop", "a b/c").returncode == 1
     assert running.send("在吗")["reply"] is None
 
 
@@ -287,7 +287,10 @@ def test_demo_runs_to_the_end_and_a_kept_demo_exits_on_interrupt():
             break
     assert "one model call" in output
     assert "now has the complete answer" in output
-    config = Path(output.split("--config ")[1].split()[0])
+    config = Path(output.split("export WXGPT_CONFIG=")[1].split()[0])
+    page = re.findall(r"http://\S+/a/[\w-]+", output)[-1]
+    with urllib.request.urlopen(page, timeout=5) as response:
+        assert b"aria-busy" in response.read(), "it is being written"
     base = config.read_text("utf-8").split('base_url = "')[1].split('"')[0]
     demo.send_signal(signal.SIGINT)
     assert demo.wait(30) == 130

@@ -43,7 +43,8 @@ def join(
         from wxgptd.replication.nats import NatsReplica, Node  # noqa: PLC0415 (optional)
     except ModuleNotFoundError as error:
         raise ReplicaRefused(
-            f"[cluster] needs the package {error.name}", hint="pip install 'wxgptd[cluster]'"
+            f"[cluster] needs the package {error.name}",
+            hint="pip install '.[cluster]', in the checkout",
         ) from None
     run = secrets.token_hex(8)
     access = Access(cluster.servers, cluster.credentials.reveal(), cluster.ca)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -56,6 +57,8 @@ def command(keep: bool, cluster: bool) -> None:
 
         async def play(reactor: Reactor) -> None:
             await _play(reactor, stage)
+            if keep:
+                await _open_a_live_page(reactor, stage)
 
         run(play)
         if keep:
@@ -276,24 +279,28 @@ async def _final_page(reactor: Reactor, link: str) -> str:
     raise DemoFailed(say("the page was never completed"))
 
 
+async def _open_a_live_page(reactor: Reactor, stage: DemoStage) -> None:
+    """Ask something that takes a minute, and show the link to its page."""
+    from wxgpt.wechat import peer
+
+    hook = peer.Webhook(url=stage.url, token=stage.token)
+    wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
+    _chapter("One more answer, which takes 90 seconds. Open its page: it is being written now.")
+    await _send(wechat, "/chatgpt")
+    delivery = await _send(wechat, "用 90 秒写 2000 字，介绍一下公众号")
+    click.echo(spoken("  the page {link}", link=_link(delivery)))
+
+
 def _show_next_steps(stage: DemoStage) -> None:
-    path = Path(sys.argv[0])
-    program = f"{sys.executable} -m wxgpt" if path.suffix == ".py" else str(path.absolute())
+    program = Path(sys.argv[0]).absolute()
     click.echo()
-    click.secho(spoken("The demo is still running. In another terminal:"), bold=True)
-    for arguments in (
-        "chat",
-        f"send /history --user {USER}",
-        "tail -f",
-        "replay --as-conversation",
-        "status",
-    ):
-        click.echo(
-            spoken(
-                "  {program} --config {config} {arguments}",
-                program=program,
-                config=stage.config,
-                arguments=arguments,
-            )
-        )
+    click.secho(spoken("The demo is still running. In another terminal, first:"), bold=True)
+    click.echo(f"  export WXGPT_CONFIG={stage.config}")
+    if program.suffix == ".py":
+        click.echo(f'  alias wxgpt="{sys.executable} -m wxgpt"')
+    elif shutil.which("wxgpt") != str(program):
+        click.echo(f"  alias wxgpt={program}")
+    click.secho(spoken("Then:"), bold=True)
+    for arguments in ("chat", f"send /history --user {USER}", "tail -f --chat", "status"):
+        click.echo(f"  wxgpt {arguments}")
     click.echo(spoken("^C stops it and removes everything."), err=True)

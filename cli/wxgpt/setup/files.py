@@ -50,7 +50,7 @@ def units(config: Path, listen: str, port: int) -> dict[str, str]:
                 programs=programs,
             ),
             hint=say(
-                "python3 -m venv /opt/wxgptd && /opt/wxgptd/bin/pip install wxgptd, then "
+                "python3 -m venv /opt/wxgptd && /opt/wxgptd/bin/pip install ., then "
                 "{example_bin}/wxgpt init",
                 example_bin=EXAMPLE_BIN,
             ),
