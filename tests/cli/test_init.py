@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.scripted_model import ScriptedModel
-from wxgpt.setup import trial
+from wxgpt.failures import UsageFailure
+from wxgpt.setup import checks, trial
 from wxgpt.setup.providers import PROVIDERS
 from wxgptd import config as cfg
 
@@ -386,3 +387,22 @@ def test_a_path_with_characters_special_to_systemd_is_rejected(tmp_path):
     )  # fmt: skip
     assert result.returncode == 2
     assert "special to systemd" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "domain"),
+    [
+        ("chat.example.org", "chat.example.org"),
+        ("HTTPS://Chat.Example.org/", "chat.example.org"),
+        ("聊天.公司.cn", "xn--rss932g.xn--55qx5d.cn"),
+        ("chat。example。org", "chat.example.org"),
+    ],
+)
+def test_a_domain_is_taken_as_dns_writes_it(typed, domain):
+    assert checks.domain(typed) == domain
+
+
+@pytest.mark.parametrize("typed", ["chat", "chat.example.org/wx", "1.2.3.4", "a b.cn", "聊天"])
+def test_what_is_no_domain_is_refused(typed):
+    with pytest.raises(UsageFailure, match="is not a domain name"):
+        checks.domain(typed)

@@ -6,6 +6,7 @@ Each function returns the answer in its canonical form, or raises UsageFailure.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from wxgpt.failures import UsageFailure
 from wxgpt.setup.providers import PROVIDERS
@@ -60,8 +61,10 @@ def amount(answer: str) -> str:
 
 
 def domain(answer: str) -> str:
-    """Return a domain name, without a scheme and a trailing slash."""
-    host = re.sub(r"^https?://", "", answer).strip("/").lower()
+    """Return a domain name, without a scheme and a trailing slash, as DNS writes it (IDNA)."""
+    host = re.sub(r"^https?://", "", answer.replace("。", ".").lower()).strip("/")
+    with suppress(UnicodeError):
+        host = host.encode("idna").decode()
     if not re.fullmatch(_DOMAIN, host):
         raise UsageFailure(
             say("{answer!r} is not a domain name", answer=answer),

@@ -188,8 +188,8 @@ class Interview:
         return answer
 
     def _api_key(self, preset: Provider) -> str:
-        file = self._given["api_key_file"]
-        if file is not None:
+        file, again = self._given["api_key_file"], "api_key" in self._asked_again
+        if file is not None and not again:
             stream: IO[bytes] = file  # type: ignore[assignment]
             try:
                 return checks.key(decoded(stream.read()).strip())
@@ -197,7 +197,6 @@ class Interview:
                 raise UsageFailure(
                     say("{name} {why}", name=stream.name, why=reason(error))
                 ) from None
-        again = "api_key" in self._asked_again
         if (given := os.environ.get("WXGPT_API_KEY")) and not again:
             return checks.key(given.strip())
         if not preset.keys:
