@@ -31,6 +31,8 @@ __all__ = ["logged", "wheel", "wheel_environment"]
 settings.register_profile("wxgptd", deadline=None)  # how long an example takes is not tested
 settings.load_profile("wxgptd")
 
+os.environ["WXGPT_LANG"] = "en"  # whatever the machine speaks
+
 TESTS = Path(__file__).parent
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
 

@@ -168,6 +168,7 @@ def _meant(given: str, aliases: Mapping[str, Sequence[str]]) -> str | None:
 @click.option(
     "--cursor-file",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Resume after the event number in this file, and update it (at-least-once delivery).",
 )
 @click.option("-r", "--reverse", is_flag=True, help="Newest first.")
