@@ -27,7 +27,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from wxgpt import help_text, render, topics
+from wxgpt import help_text, options, render, topics
 from wxgpt.commands import status as status_command
 from wxgpt.commands import usage
 from wxgpt.diagnosis import remedies
@@ -124,6 +124,7 @@ def _in_tables() -> Iterator[str]:
     yield from (provider.keys for provider in PROVIDERS.values() if " " in provider.keys)
     yield from (status_command.label(field.name) for field in fields(DaemonStatus))
     yield from usage.GROUPINGS
+    yield options.TIME_FORMS
     for enum in ENUMS:
         yield from (rendering.words(member) for member in enum)
     yield from _default_messages()

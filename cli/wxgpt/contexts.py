@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from wxgpt.failures import UsageFailure
+from wxgpt.language import WITH_VALUE
 from wxgptd.wording import say
 
 
@@ -92,6 +93,20 @@ def require_destination(ssh: str) -> None:
         )
 
 
+def require_command(command: str) -> None:
+    """Check that the words of a command can be told apart.
+
+    Raises:
+        UsageFailure: they cannot.
+    """
+    try:
+        shlex.split(command)
+    except ValueError as error:
+        raise UsageFailure(
+            say("{command!r} is not a command: {why}", command=command, why=error)
+        ) from None
+
+
 def run_there(name: str, arguments: Sequence[str], language: str) -> NoReturn:
     """Run a command line on another machine, in this process's place.
 
@@ -106,6 +121,7 @@ def run_there(name: str, arguments: Sequence[str], language: str) -> NoReturn:
         )
     context = contexts[name]
     require_destination(context.ssh)
+    require_command(context.command)
     there = [*shlex.split(context.command), "--lang", language, *without_on(arguments)]
     terminal = "-t" if sys.stdin.isatty() and sys.stdout.isatty() else "-T"
     sys.stdout.flush()
@@ -116,14 +132,12 @@ def run_there(name: str, arguments: Sequence[str], language: str) -> NoReturn:
 
 
 def without_on(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments without `--on NAME` and `--lang LANG`."""
-    left, skip = [], False
-    for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        if skip:
-            skip = False
-        elif name in ("--on", "--lang"):
-            skip = not equals
-        else:
-            left.append(argument)
-    return left
+    """Return the arguments without `--on NAME` and `--lang LANG` before the command."""
+    left, rest = [], list(arguments)
+    while rest and rest[0].startswith("-") and rest[0] != "--":
+        name, equals, _ = rest[0].partition("=")
+        count = 1 if equals or name not in WITH_VALUE else 2
+        if name not in ("--on", "--lang"):
+            left += rest[:count]
+        rest = rest[count:]
+    return [*left, *rest]

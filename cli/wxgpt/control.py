@@ -36,7 +36,11 @@ class _Connection(http.client.HTTPConnection):
 
 
 def request(
-    method: str, path: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    timeout_s: float = TIMEOUT_S,
+    socket_path: Path | None = None,
 ) -> tuple[int, Result]:
     """Send the daemon a request; return the status and the parsed JSON of its response.
 
@@ -44,7 +48,7 @@ def request(
         Unreachable: no daemon is running, or this user may not connect to it.
         DaemonFailed: the daemon could not carry out the request.
     """
-    socket_path = options.load_server().admin_socket
+    socket_path = socket_path or options.load_server().admin_socket
     connection = _Connection(socket_path, timeout_s)
     try:
         connection.request(method, path, body)
@@ -137,15 +141,18 @@ def find_user(account: str, given: str) -> str:
         NotUnique: there are several.
         Unreachable: the daemon cannot be reached.
     """
+    given = given.strip().removesuffix("…")
+    if not given:
+        raise UsageFailure(say("a user is missing"), hint=say("list the users: wxgpt users list"))
     status, _ = request("GET", f"/users/{quote(account, safe='')}/{quote(given, safe='')}")
     require_ready(status)
     if status == 200:
         return given
-    _, users = request("GET", f"/users?{urlencode({'beginning': given, 'n': MOST_USERS})}")
-    found = [user for user in users if user["account"] == account]
-    exact = [user["user"] for user in found if user.get("name") == given]
-    if len(exact) == 1:
-        return str(exact[0])
+    wanted = {"account": account, "beginning": given, "n": MOST_USERS}
+    _, found = request("GET", f"/users?{urlencode(wanted)}")
+    exact = [user for user in found if user.get("name") == given]
+    if len(exact) == 1 and not any(user["user"].startswith(given) for user in found):
+        return str(exact[0]["user"])
     if len(found) > 1:
         names = [f"{user['user']} {user.get('name', '')}".rstrip() for user in found]
         raise not_unique(given, sorted(names))
@@ -163,7 +170,7 @@ def names() -> dict[str, str]:
     return found if status == 200 and isinstance(found, dict) else {}
 
 
-def reload(path: Path, text: str, *, dry: bool = False) -> Json:
+def reload(path: Path, text: str, *, dry: bool = False, socket_path: Path | None = None) -> Json:
     """Send the daemon a configuration; return the changes (made, or only planned) or `faults`.
 
     Raises:
@@ -181,7 +188,9 @@ def reload(path: Path, text: str, *, dry: bool = False) -> Json:
             ),
             hint=say("restart the daemon: systemctl restart wxgptd"),
         )
-    status, result = request("POST", f"{target}&dry=1" if dry else target, body)
+    status, result = request(
+        "POST", f"{target}&dry=1" if dry else target, body, socket_path=socket_path
+    )
     require_ready(status)
     if status not in (200, 400) or not isinstance(result, dict):
         raise Unreachable(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gettext
 import os
+import re
 from collections.abc import Mapping, MutableMapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,21 +18,24 @@ from wxgptd.wording import Wording, reason, say, say_number
 
 CATALOGUES = Path(__file__).parent / "locale"
 DOMAIN = "wxgpt"
+WITH_VALUE = ("--config", "--color", "--lang", "--on")
+"""The options before a command that take a value."""
+
 LOCALES = {"en": "en", "zh": "zh_CN"}
 """The languages, and the locale of each one's catalogue; English needs none."""
 
 
 def wanted(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
     """Return the language for a command line; `--lang` is needed before the rest is parsed."""
-    given = ""
-    for number, argument in enumerate(arguments):
-        if argument.startswith("--lang="):
-            given = argument.partition("=")[2]
-        elif argument == "--lang":
-            given = next(iter(arguments[number + 1 :]), "")
+    given, rest = "", list(arguments)
+    while rest and rest[0].startswith("-") and rest[0] != "--":
+        name, equals, value = rest[0].partition("=")
+        if name == "--lang":
+            given = value if equals else next(iter(rest[1:]), "")
+        rest = rest[1 if equals or name not in WITH_VALUE else 2 :]
     names = (given, *(environ.get(name, "") for name in ("WXGPT_LANG", "LC_ALL", "LC_MESSAGES")))
     chosen = next((name for name in (*names, environ.get("LANG", "")) if name), "")
-    return "zh" if chosen.lower().startswith("zh") else "en"
+    return "zh" if re.match(r"(?i)zh(?:$|[_.@-])", chosen) else "en"
 
 
 def choose(language: str, environ: MutableMapping[str, str] = os.environ) -> None:

@@ -112,7 +112,8 @@ class Commands(click.Group):
 @click.option("--on", metavar="NAME", help="Run the command on another machine: wxgpt context.")
 @click.option(
     "--lang",
-    type=click.Choice(list(LOCALES)),
+    metavar="[en|zh]",
+    callback=lambda _ctx, _param, value: _language(value),
     help="Language of texts.  [default: that of the environment]",
 )
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
@@ -142,6 +143,13 @@ def cli(
         run_there(on, sys.argv[1:], "zh" if is_chinese() else "en")
     ctx.obj = {"config": config_path, "debug": debug}
     ctx.color = _wants_color(color, os.environ)
+
+
+def _language(given: str | None) -> str | None:
+    """Check a language; that of a locale, such as `zh_CN.UTF-8`, will do."""
+    if given and not given.lower().startswith(tuple(LOCALES)):
+        raise click.BadParameter(spoken("{given!r} is neither en nor zh", given=given))
+    return given
 
 
 def _wants_color(given: str, environ: Mapping[str, str]) -> bool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from wxgptd.errors import WxgptError
 from wxgptd.wording import say
@@ -16,7 +16,7 @@ class NotUnique(WxgptError):
 
 def matches(given: str, names: Iterable[str]) -> bool:
     """Return whether one of a thing's names is `given`, or begins with it."""
-    return any(name.startswith(given) for name in names)
+    return bool(given) and any(name.startswith(given) for name in names)
 
 
 def only(given: str, known: Iterable[str]) -> str | None:
@@ -25,7 +25,7 @@ def only(given: str, known: Iterable[str]) -> str | None:
     Raises:
         NotUnique: several begin with it; the hint lists them.
     """
-    found = sorted({name for name in known if name.startswith(given)})
+    found = sorted({name for name in known if given and name.startswith(given)})
     if given in found:
         return given
     if len(found) > 1:
@@ -38,5 +38,20 @@ def not_unique(given: str, found: Sequence[str]) -> NotUnique:
     more = say(" and {n} more", n=len(found) - MOST_LISTED) if len(found) > MOST_LISTED else ""
     return NotUnique(
         say("{n} identifiers begin with {given}", n=len(found), given=given),
-        hint=say("{names}{more}", names=", ".join(found[:MOST_LISTED]), more=more),
+        hint=say(
+            "type more of it:\n  {names}{more}", names="\n  ".join(found[:MOST_LISTED]), more=more
+        ),
     )
+
+
+def meant(given: str, aliases: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the thing one of whose `aliases` is `given`, or begins with it; None if there is none.
+
+    Raises:
+        NotUnique: there are several.
+    """
+    exact = [whole for whole, own in aliases.items() if given in own]
+    found = exact or [whole for whole, own in aliases.items() if matches(given, own)]
+    if len(found) > 1:
+        raise not_unique(given, sorted(found))
+    return found[0] if found else None

@@ -327,9 +327,7 @@ class Time(click.ParamType[float]):
             return parse_time(str(value), time.time())
         except ValueError:
             self.fail(
-                spoken(
-                    "{value!r} is not a time; use {time_forms}", value=value, time_forms=TIME_FORMS
-                ),
+                spoken("{value!r} is not a time; use {forms}", value=value, forms=say(TIME_FORMS)),
                 param,
                 ctx,
             )
@@ -343,7 +341,7 @@ class Span(click.ParamType[float]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*([smhd])", str(value).strip())
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*([smhd])", _in_ascii(str(value)))
         if match is None or not float(match.group(1)):
             self.fail(
                 spoken("{value!r} is not a duration; use 30m, 2h or 7d", value=value), param, ctx
@@ -354,13 +352,26 @@ class Span(click.ParamType[float]):
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
+def _in_ascii(text: str) -> str:
+    """Return a time as it is written in English: 7天 is 7d, 昨天 is yesterday."""
+    text = text.strip()
+    for chinese, english in _CHINESE.items():
+        text = text.replace(chinese, english)
+    return text
+
+
+_CHINESE = {
+    "昨天": "yesterday", "今天": "today", "小时": "h", "分钟": "m", "分": "m", "秒": "s", "天": "d",
+}  # fmt: skip
+
+
 def parse_time(text: str, now: float) -> float:
     """Parse a point in time, and return it in seconds since the epoch.
 
     Raises:
         ValueError: it is not a time.
     """
-    text = text.strip()
+    text = _in_ascii(text)
     if match := re.fullmatch(r"@([0-9]{1,11}(?:\.[0-9]+)?)", text):
         return float(match.group(1))
     if match := re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*([smhd])", text):

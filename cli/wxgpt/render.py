@@ -39,6 +39,11 @@ def clock_time(at: float, *, utc: bool) -> str:
     return f"{moment if utc else moment.astimezone():%m-%d %H:%M:%S}"
 
 
+def date_time(at: float) -> str:
+    """Return a date with its year, and a time, in the operator's time zone."""
+    return f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 def printable(text: str) -> str:
     """Return `text` on one line, with unprintable characters replaced by spaces."""
     return "".join(char if char.isprintable() else " " for char in text)

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from wxgpt.failures import UsageFailure
 from wxgpt.setup import editing
 from wxgptd import config as cfg
 
@@ -188,3 +189,61 @@ def test_every_secret_of_the_configuration_is_known_as_one():
     ]  # fmt: skip
     assert all(map(editing.is_secret, secrets))
     assert not any(map(editing.is_secret, ("session.ttl", "assistant.a.max_tokens", "links.ttl")))
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "secret",
+    [
+        '"api_key" = "sk-canary"',
+        "api_key = 'sk-canary'",
+        '#api_key = "sk-canary"',
+        'api_key = """\nsk-canary"""',
+        'extra_headers = { Authorization = "Bearer sk-canary" }',
+        '[assistant.chatgpt.extra_headers]\nAuthorization = "Bearer sk-canary"',
+        'extra_headers."X-Key" = "sk-canary"',
+    ],
+)
+def test_no_form_of_a_secret_is_in_the_difference(place, secret):
+    text = TEXT.replace('api_key = "sk-canary"   # from the site\n', "") + secret + "\n"
+    place.write_text(text)
+    for arguments in (
+        ("set", "assistant.chatgpt.model", "n", "--dry-run"),
+        ("set", "account.main.welcome", "你好", "--dry-run"),
+        ("unset", "account.main.welcome", "--dry-run"),
+    ):
+        done = run(place, *arguments)
+        assert "canary" not in done.stdout + done.stderr, arguments
+
+
+def test_a_new_secret_is_shown_as_new():
+    before, after = 'api_key = "sk-1"\nmodel = "m"', 'api_key = "sk-2"\nmodel = "m"'
+    lines = list(editing.difference(before, after))
+    assert lines == ['-api_key = "***"', '+api_key = "*** (new)"', ' model = "m"']
+
+
+@pytest.mark.processes
+def test_a_link_to_the_configuration_stays_one(place, tmp_path):
+    link = tmp_path / "elsewhere" / "wxgptd.toml"
+    link.parent.mkdir()
+    link.symlink_to(place)
+    assert run(link, "set", "session.ttl", "8m", "-y").returncode == 0
+    assert link.is_symlink()
+    assert configured(place).session.ttl == 480
+
+
+@pytest.mark.processes
+def test_line_endings_and_a_byte_order_mark_stay(place):
+    place.write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    assert run(place, "set", "session.ttl", "8m", "-y").returncode == 0
+    data = place.read_bytes()
+    assert data.startswith(b"\xef\xbb\xbf# ")
+    assert data.count(b"\n") == data.count(b"\r\n")
+
+
+def test_a_change_in_between_is_not_lost(place):
+    before = place.read_bytes()
+    place.write_text(f"{TEXT}# by a colleague\n")
+    with pytest.raises(UsageFailure, match="was changed meanwhile"):
+        editing.save(place, TEXT, before)
+    assert "colleague" in place.read_text()

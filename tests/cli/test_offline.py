@@ -130,7 +130,6 @@ def test_tail_json_has_the_keys_that_scripts_rely_on(place):
         (["--kind", "QuestionAsked"], 4),
         (["--kind", "question_asked,AnswerCompleted", "--user", "alice"], 6),
         (["--session", "s1", "--user", "bob"], 6),
-        (["--session", "nobody"], 0),
         (["--account", "other"], 0),
         (["--grep", "问题 2"], 1),
         (["--after", "16"], 2),

@@ -34,7 +34,7 @@ def test_a_beginning_is_enough_where_it_is_unique():
     assert matching.only("x", ["s1"]) is None
     with pytest.raises(matching.NotUnique, match="2 identifiers begin with o6") as raised:
         matching.only("o6", ["o6_bmj", "o6_cde"])
-    assert raised.value.hint == "o6_bmj, o6_cde"
+    assert raised.value.hint.split()[-2:] == ["o6_bmj", "o6_cde"]
     assert raised.value.exit_status == 1
     with pytest.raises(matching.NotUnique) as raised:
         matching.only("u", [f"u{n:02}" for n in range(12)])
@@ -53,7 +53,7 @@ def test_tail_lists_the_users_that_a_beginning_can_mean(place):
     write(place / "state" / "log", conversation(1), user=User("main", "alfred"))
     result = invoke(place, "tail", "--user", "al")
     assert isinstance(result.exception, matching.NotUnique)
-    assert result.exception.hint == "main/alfred, main/alice"
+    assert result.exception.hint.split()[-2:] == ["main/alfred", "main/alice"]
     result = invoke(place, "tail", "--user", "zoe")
     assert result.exception.exit_status == 1
 
@@ -171,5 +171,5 @@ def test_a_destination_is_not_taken_as_an_option_of_ssh(home):
 
 
 def test_the_options_for_this_machine_are_left_out():
-    given = ["--on", "a", "--lang=zh", "--config", "x", "tail", "--on=b", "-n", "3"]
-    assert contexts.without_on(given) == ["--config", "x", "tail", "-n", "3"]
+    given = ["--on", "a", "--lang=zh", "--config", "x", "send", "--", "--on", "--lang"]
+    assert contexts.without_on(given) == ["--config", "x", "send", "--", "--on", "--lang"]

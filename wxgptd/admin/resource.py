@@ -21,7 +21,7 @@ from wxgptd.ports.control import Control, Faulty, ModelTrial
 log = Logger()
 
 STANDINGS = ("default", "allowed", "blocked")
-MAX_NAME_BYTES = 200
+MAX_NAME_CHARS = 40
 MAX_USERS = 10_000
 CHANGING = (b"sessions", b"users")
 """The topics whose POSTs record events."""
@@ -137,13 +137,12 @@ class _Session(Resource):
 class _Users(_OfControl):
     """The users.
 
-    GET returns at most `n` of them, all or those of one `standing`, and those whose OpenID or name
-    begins with `beginning`; with `names`, the names of users by `ACCOUNT/OPENID`. POST to
-    `ACCOUNT/OPENID` sets the `standing` of a user, permanently or
-    for `for_s` seconds. POST to `ACCOUNT/OPENID/name` gives a user the name in the body, POST to
-    `ACCOUNT/OPENID/forget` erases a user. GET of `ACCOUNT/OPENID` returns 404 if nothing is known
-    about the user. POST to `ACCOUNT/OPENID/whose` returns who would handle a message of `kind` with
-    the text in the body.
+    GET returns at most `n` of them, all or those of one `standing` or `account`, and those whose
+    OpenID or name begins with `beginning`; with `names`, the names of users by `ACCOUNT/OPENID`.
+    POST to `ACCOUNT/OPENID` sets the `standing` of a user, permanently or for `for_s` seconds. POST
+    to `ACCOUNT/OPENID/name` gives a user the name in the body, POST to `ACCOUNT/OPENID/forget`
+    erases a user. GET of `ACCOUNT/OPENID` returns 404 if nothing is known about the user. POST to
+    `ACCOUNT/OPENID/whose` returns who would handle a message of `kind` with the text in the body.
     """
 
     isLeaf = True
@@ -159,7 +158,9 @@ class _Users(_OfControl):
         standing = request.args.get(b"standing", [b""])[0].decode("utf-8", "replace")
         count = int(limit) if re.fullmatch(rb"[0-9]{1,9}", limit) else MAX_USERS
         beginning = request.args.get(b"beginning", [b""])[0].decode("utf-8", "replace")
-        found = self._control.users.newest(min(count, MAX_USERS), standing, beginning)
+        account = request.args.get(b"account", [b""])[0].decode("utf-8", "replace")
+        users = self._control.users
+        found = users.newest(min(count, MAX_USERS), standing, beginning, account)
         return json_body(request, found)
 
     def render_POST(self, request: Request) -> bytes | int:
@@ -175,10 +176,12 @@ class _Users(_OfControl):
                 return NOT_DONE_YET
             case [account, openid, b"name"]:
                 assert request.content is not None
+                name = request.content.read().decode("utf-8", "replace").strip()
+                if len(name) > MAX_NAME_CHARS or not name.isprintable():
+                    request.setResponseCode(400)
+                    return json_body(request, {"error": "invalid name"})
                 named = self._control.users.give_name(
-                    account.decode("utf-8", "replace"),
-                    openid.decode("utf-8", "replace"),
-                    request.content.read(MAX_NAME_BYTES).decode("utf-8", "replace").strip(),
+                    account.decode("utf-8", "replace"), openid.decode("utf-8", "replace"), name
                 )
                 named.addCallback(lambda changed: self._answer(request, changed))
                 named.addErrback(give_up, request)

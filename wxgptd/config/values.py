@@ -15,7 +15,7 @@ import cattrs
 from wxgptd.config.encodings import decoded
 from wxgptd.errors import WxgptError
 from wxgptd.untyped import Given, Table
-from wxgptd.wording import say
+from wxgptd.wording import Wording, say
 
 Duration = NewType("Duration", float)
 """Seconds; written as a number or as `400ms`, `30s`, `5m`, `2h`, `7d`."""
@@ -201,27 +201,30 @@ def parse_http_url(text: str) -> SplitResult | None:
     return url if is_web and not re.search(r"[\s\0]", text) else None
 
 
-def address_error(text: str) -> str:
+def address_error(text: str) -> Wording:
     """Return why `parse_http_url` rejects `text`."""
     if re.search(r"[\s\0]", text):
-        return "has a space or an invisible character in it"
+        return say("has a space or an invisible character in it")
     if wide := re.search(r"[：／．。，]", text):
-        return f'has "{wide[0]}" in it, a full-width character: type it in ASCII'
+        return say('has "{wide}" in it, a full-width character: type it in ASCII', wide=wide[0])
     try:
         url = urlsplit(text)
     except ValueError:
-        return "has brackets that do not enclose an IPv6 address, as in http://[::1]:11434/v1"
+        return say("has brackets that do not enclose an IPv6 address, as in http://[::1]:11434/v1")
     if url.scheme not in ("http", "https"):
-        return "must be an address that begins with https:// or http://"
+        return say("must be an address that begins with https:// or http://")
     if "%" in (url.hostname or ""):
-        return "has a % in its host: addresses with a zone, such as fe80::1%eth0, are not supported"
+        return say(
+            "has a % in its host: addresses with a zone, such as fe80::1%eth0, are not supported"
+        )
     if not url.hostname:
-        return (
-            f"names no host after {url.scheme}:// (an IPv6 address needs brackets around it, as in "
-            "http://[::1]:11434/v1)"
+        return say(
+            "names no host after {scheme}:// (an IPv6 address needs brackets around it, as in "
+            "http://[::1]:11434/v1)",
+            scheme=url.scheme,
         )
     port = url.netloc.rpartition("@")[2].rpartition(":")[2]
-    return f'has "{port}" as its port, which must be a number from 1 to 65535'
+    return say('has "{port}" as its port, which must be a number from 1 to 65535', port=port)
 
 
 def _secret_reader(
@@ -329,9 +332,9 @@ def converter(
         return _below(base, _strict(str, "a path in quotes")(value, str), absolute=absolute)
 
     reader = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
-    reader.register_structure_hook(str, _strict(str, "text in quotes"))
-    reader.register_structure_hook(int, _strict(int, "a whole number"))
-    reader.register_structure_hook(bool, _strict(bool, "true or false"))
+    reader.register_structure_hook(str, _strict(str, say("text in quotes")))
+    reader.register_structure_hook(int, _strict(int, say("a whole number")))
+    reader.register_structure_hook(bool, _strict(bool, say("true or false")))
     reader.register_structure_hook(Duration, _duration)
     reader.register_structure_hook(Size, _size)
     reader.register_structure_hook(

@@ -106,11 +106,13 @@ class Sessions(Protocol):
 class Users(Protocol):
     """Users, their standing and their erasure."""
 
-    def newest(self, limit: int, standing: str, beginning: str = "") -> Sequence[UserSummary]:
+    def newest(
+        self, limit: int, standing: str, beginning: str = "", account: str = ""
+    ) -> Sequence[UserSummary]:
         """Return users with their standing and their usage today.
 
-        At most `limit` users, most recently active first; only those with `standing`, and whose
-        OpenID or name has that `beginning`, unless these are empty.
+        At most `limit` users, most recently active first; only those with `standing`, of the
+        `account`, and whose OpenID or name has that `beginning`, unless these are empty.
         """
         ...
 

@@ -17,7 +17,8 @@ from wxgpt import control, options, render
 from wxgpt.failures import Unreachable, UsageFailure
 from wxgpt.language import shown, spoken
 from wxgpt.setup import editing
-from wxgptd.wording import say
+from wxgptd.errors import WxgptError
+from wxgptd.wording import reason, say
 
 if TYPE_CHECKING:
     from wxgptd.untyped import Given
@@ -102,6 +103,7 @@ def set_(key: str, value: str | None, file: IO[bytes] | None, yes: bool, dry_run
     from wxgptd.config import ConfigError
 
     path = _writable()
+    before = path.read_bytes()
     given = _given(key, value, file)
     first: ConfigError | None = None
     for meaning in [given] if editing.is_secret(key) else editing.candidates(given):
@@ -111,7 +113,7 @@ def set_(key: str, value: str | None, file: IO[bytes] | None, yes: bool, dry_run
         except ConfigError as error:
             first = first or error
         else:
-            _apply(path, text, yes=yes, dry_run=dry_run)
+            _apply(path, before, text, yes=yes, dry_run=dry_run)
             return
     assert first is not None
     raise first
@@ -129,9 +131,10 @@ def unset(key: str, yes: bool, dry_run: bool) -> None:
       wxgpt config unset session.ttl
     """
     path = _writable()
+    before = path.read_bytes()
     text = editing.without(editing.read_document(path), key)
     editing.check(text, path)
-    _apply(path, text, yes=yes, dry_run=dry_run)
+    _apply(path, before, text, yes=yes, dry_run=dry_run)
 
 
 @command.command("edit")
@@ -146,26 +149,29 @@ def edit() -> None:
     from wxgptd.config import ConfigError
 
     path = _writable()
+    before = path.read_bytes()
     if not sys.stdin.isatty():
         raise UsageFailure(
             say("an editor needs a terminal"), hint=say("in scripts: wxgpt config set KEY VALUE")
         )
     with tempfile.TemporaryDirectory(prefix="wxgpt-") as directory:  # for this user only
         draft = Path(directory) / path.name
-        draft.write_bytes(path.read_bytes())
+        draft.write_bytes(before)
         while True:
             _run_editor(draft)
-            text = options.read_config(draft)
             try:
+                text = options.read_config(draft)
                 editing.check(text, path)
                 break
             except ConfigError as error:
                 for fault in error.faults:
                     click.echo(f"{path}: {shown(fault)}", err=True)
                 if not click.confirm(spoken("Edit again?"), default=True, err=True):
-                    click.echo(spoken("nothing was changed"), err=True)
+                    _keep_draft(draft, path)
                     sys.exit(4)
-    _apply(path, text, yes=False, dry_run=False)
+        if not _apply(path, before, text, yes=False, dry_run=False):
+            _keep_draft(draft, path)
+            sys.exit(1)
 
 
 @command.command("undo")
@@ -179,12 +185,23 @@ def undo(yes: bool, dry_run: bool) -> None:
       wxgpt config undo
     """
     path = _writable()
+    before = path.read_bytes()
     previous = editing.previous_of(path)
     if not previous.exists():
         raise UsageFailure(say("there is no earlier version: {path} is missing", path=previous))
     text = options.read_config(previous)
     editing.check(text, path)
-    _apply(path, text, yes=yes, dry_run=dry_run)
+    _apply(path, before, text, yes=yes, dry_run=dry_run)
+
+
+def _keep_draft(draft: Path, path: Path) -> None:
+    """Keep what was edited but not accepted, beside the configuration."""
+    kept = path.with_name(f"{path.name}.draft")
+    if kept.exists():
+        kept.unlink()
+    kept.touch(0o600)
+    editing.replace_file(kept, draft.read_bytes())
+    click.echo(spoken("nothing was changed; what you wrote is in {path}", path=kept), err=True)
 
 
 def _writable() -> Path:
@@ -193,8 +210,9 @@ def _writable() -> Path:
     Raises:
         UsageFailure: this user cannot change it.
     """
-    path = options.config_path().resolve()
-    if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+    path = options.config_path()
+    target = path.resolve()
+    if path.exists() and not (os.access(target, os.W_OK) and os.access(target.parent, os.W_OK)):
         raise UsageFailure(
             say("this user cannot change {path}", path=path), hint="sudo wxgpt config ..."
         )
@@ -209,10 +227,18 @@ def _given(key: str, value: str | None, file: IO[bytes] | None) -> str:
     if file is not None:
         if value is not None:
             raise UsageFailure(say("give VALUE or --from-file, not both"))
-        return decoded(file.read()).strip()
+        try:
+            return _not_empty(key, decoded(file.read()).strip())
+        except ValueError as error:
+            raise UsageFailure(say("{name} {why}", name=file.name, why=reason(error))) from None
     if not editing.is_secret(key):
         if value is None:
             raise UsageFailure(say("VALUE is missing"), hint=f"wxgpt config set {key} VALUE")
+        if editing.has_secret(value):
+            raise UsageFailure(
+                say("the value has a secret in it, and arguments are seen by others"),
+                hint="wxgpt config edit",
+            )
         return value
     if value is not None and not value.startswith(("file:", "env:", "credential:")):
         raise UsageFailure(
@@ -228,7 +254,16 @@ def _given(key: str, value: str | None, file: IO[bytes] | None) -> str:
     typed: str = click.prompt(
         spoken("{key} (hidden while you paste it)", key=key), hide_input=True, err=True
     )
-    return typed.strip()
+    return _not_empty(key, typed.strip())
+
+
+def _not_empty(key: str, secret: str) -> str:
+    if not secret:
+        raise UsageFailure(
+            say("the value of {key} is empty", key=key),
+            hint=say("to remove it: wxgpt config unset {key}", key=key),
+        )
+    return secret
 
 
 def _run_editor(draft: Path) -> None:
@@ -244,37 +279,63 @@ def _run_editor(draft: Path) -> None:
         raise UsageFailure(say("the editor failed; nothing was changed"))
 
 
-def _apply(path: Path, text: str, *, yes: bool, dry_run: bool) -> None:
-    """Show the change, ask, write it, and let the daemon reload it."""
+def _apply(path: Path, before: bytes, text: str, *, yes: bool, dry_run: bool) -> bool:
+    """Show the change, ask, write it, and let the daemon reload it; return if it was wanted."""
     changes = list(editing.difference(options.read_config(path), text))
     if not changes:
         click.echo(spoken("nothing has changed"), err=True)
-        return
+        return True
     for line in changes:
         colour = {"+": "green", "-": "red"}.get(line[:1])
         click.echo(click.style(render.printable(line), fg=colour))
     if dry_run:
-        return
+        return True
     if not yes:
         if not sys.stdin.isatty():
             raise UsageFailure(say("confirmation is required"), hint=say("pass --yes (-y)"))
         if not click.confirm(spoken("Change {path}?", path=path), default=True, err=True):
             click.echo(spoken("nothing was changed"), err=True)
-            sys.exit(1)
-    editing.save(path, text)
+            return False
+    socket_path = options.load_server().admin_socket  # of the daemon that runs now
+    if not _accepted(path, text, socket_path):
+        click.echo(spoken("nothing was changed"), err=True)
+        sys.exit(4)
+    editing.save(path, text, before)
     click.echo(spoken("changed: {path}  (to take it back: wxgpt config undo)", path=path))
-    _reload(path)
+    if not _reload(path, socket_path):
+        sys.exit(1)
+    return True
 
 
-def _reload(path: Path) -> None:
+def _accepted(path: Path, text: str, socket_path: Path) -> bool:
+    """Return whether the daemon would accept the change, if it runs; print its objections."""
     try:
-        changes: Given = control.reload(path.absolute(), options.read_config(path))
+        planned = control.reload(path.absolute(), text, dry=True, socket_path=socket_path)
+    except Unreachable:
+        return True
+    for fault in planned.get("faults", ()):
+        click.echo(spoken("the daemon refuses it: {why}", why=fault), err=True)
+    return not planned.get("faults")
+
+
+def _reload(path: Path, socket_path: Path) -> bool:
+    """Let the daemon reload the file, if it runs; return whether it did not refuse."""
+    try:
+        changes: Given = control.reload(
+            path.absolute(), options.read_config(path), socket_path=socket_path
+        )
     except Unreachable as error:
         click.echo(spoken("not reloaded: {why}", why=error), err=True)
-        return
+        return True
+    except WxgptError as error:
+        click.echo(spoken("not reloaded: {why}", why=error), err=True)
+        return False
     for fault in changes.get("faults", ()):
         click.echo(spoken("not reloaded: {why}", why=fault), err=True)
     if changes.get("changed"):
         click.echo(spoken("the daemon has reloaded: {keys}", keys=", ".join(changes["changed"])))
     for key in changes.get("takes_restart", ()):
         click.echo(spoken("restart required: {key}", key=key), err=True)
+    if changes.get("takes_restart"):
+        click.echo(spoken("to apply it: systemctl restart wxgptd"), err=True)
+    return not changes.get("faults")

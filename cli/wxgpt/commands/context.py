@@ -37,6 +37,7 @@ def add(name: str, ssh: str, there: str) -> None:
     """
     contexts.require_name(name)
     contexts.require_destination(ssh)
+    contexts.require_command(there)
     contexts.write({**contexts.read(), name: contexts.Context(ssh, there)})
     click.echo(spoken("{name}: {ssh}; try: wxgpt --on {name} status", name=name, ssh=ssh))
 

@@ -97,7 +97,7 @@ def _check_all() -> Iterator[Finding]:
     yield from _guarded("cluster", cluster(config, running=bool(running.ok)))
     yield from _guarded("log", daemon.log())
     yield from _guarded("port", reach.port(config, running=bool(running.ok)))
-    yield from _guarded("public address", reach.public(config))
+    yield from _guarded("public address", reach.public(config, running=bool(running.ok)))
     yield from _guarded("clock", reach.clock(config))
     yield from _guarded("push", daemon.pushing(config))
     yield from _guarded("proxy", proxies(config))

@@ -35,7 +35,12 @@ def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
       wxgpt forget oXXXX -y
     """
     name = account or options.only_account()
-    openid = control.find_user(name, openid)
+    given, openid = openid, control.find_user(name, openid)
+    if yes and given != openid and control.names().get(f"{name}/{openid}") != given:
+        raise UsageFailure(
+            say("{given} is only the beginning of {openid}", given=given, openid=openid),
+            hint=say("with -y, give the whole OpenID or name: this cannot be undone"),
+        )
     plan = spoken(
         "{name}/{openid}: the user's key is deleted, all messages are lost, links "
         "stop working, an answer being written is cancelled, a block is lifted",
@@ -46,7 +51,8 @@ def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
         click.echo(spoken("would be erased: {plan}", plan=plan))
         return
     if not yes:
-        click.echo(plan, err=True)
+        called = control.names().get(f"{name}/{openid}")
+        click.echo(f"{called}: {plan}" if called else plan, err=True)
         if not sys.stdin or not sys.stdin.isatty():
             raise UsageFailure(
                 say("confirmation is required, because this cannot be undone"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from wxgpt.failures import UsageFailure
-from wxgpt.language import shown, spoken
+from wxgpt.language import is_chinese, shown, spoken
 from wxgpt.setup.providers import PROVIDERS
 from wxgptd.errors import WxgptError
 from wxgptd.wording import say
@@ -111,6 +111,7 @@ class _Setup:
         )
         self._assistant = str(given["assistant"])
         self._answers = Answers(resume=resume)
+        self._is_started_here = False
         self._interview = Interview(self._place, given, self._answers)
 
     def run(self) -> None:
@@ -120,13 +121,14 @@ class _Setup:
         """
         try:
             self._run()
-        except (click.exceptions.Abort, WxgptError, OSError):
+        except (click.exceptions.Abort, KeyboardInterrupt, WxgptError, OSError):
             if self._answers:
                 click.echo(
                     spoken("\nwhat you typed is kept: wxgpt init --resume continues"), err=True
                 )
             raise
-        self._answers.drop()
+        if self._is_started_here:
+            self._start()
 
     def _run(self) -> None:
         from wxgpt.setup import configuration, files
@@ -164,6 +166,7 @@ class _Setup:
         web = self._interview.wants_web()
         files.write_new(target, configuration.written(wanted), 0o600)
         self._check(target)
+        self._answers.drop()
         click.echo(spoken("written: {target} (readable only by its owner)", target=target))
         for name, text in units.items():
             self._write_beside(Path("/etc/systemd/system") / name, text)
@@ -175,8 +178,7 @@ class _Setup:
         click.echo(spoken("\nNext steps, in this order:"))
         for number, step in enumerate(steps(wanted, place, units=bool(units), web=web), 1):
             click.echo(f"  {number}. {shown(step)}")
-        if units and place.root == Path("/"):
-            self._start()
+        self._is_started_here = bool(units) and place.root == Path("/")
 
     def _require_free_port(self) -> None:
         """Check that no other program listens at the port.
@@ -189,10 +191,13 @@ class _Setup:
         holder = trial.holder_of(self._place.port) if self._place.root == Path("/") else None
         if holder is not None and not holder.startswith(("wxgptd", "systemd")):
             port = self._place.port
-            raise UsageFailure(
-                say("port {port} is used by {holder}", port=port, holder=holder),
-                hint=say("choose another one: --port {port}", port=port + 10),
+            what = (
+                say("port {port} is used by a program of another user", port=port)
+                if holder == "?"
+                else say("port {port} is used by {holder}", port=port, holder=holder)
             )
+            free = port + 10 if port < 65_000 else 9005
+            raise UsageFailure(what, hint=say("choose another one: --port {port}", port=free))
 
     def _start(self) -> None:
         """Start the daemon if the operator wants it, and check everything."""
@@ -202,8 +207,9 @@ class _Setup:
             return
         for line in STARTING:
             subprocess.run(line, check=False)
-        config = str(self._place.config)
-        subprocess.run([sys.executable, "-m", "wxgpt", "--config", config, "doctor"], check=False)
+        wxgpt = (sys.executable, "-m", "wxgpt", "--lang", "zh" if is_chinese() else "en")
+        config = ("--config", str(self._place.config))
+        subprocess.run([*wxgpt, *config, "doctor"], check=False)
 
     def _check(self, target: Path) -> None:
         """Ensure that the written configuration is valid; delete it if not."""

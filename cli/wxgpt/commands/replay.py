@@ -99,7 +99,7 @@ def _point(until: str | None) -> Point:
     except ValueError:
         raise UsageFailure(
             say("{until!r} is neither an event number nor a time", until=until),
-            hint=say("use {time_forms}", time_forms=options.TIME_FORMS),
+            hint=say("use {time_forms}", time_forms=say(options.TIME_FORMS)),
         ) from None
 
 

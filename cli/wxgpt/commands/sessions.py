@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import click
 
 from wxgpt import completing, control, matching, options, render
-from wxgpt.failures import Unreachable
+from wxgpt.failures import UsageFailure
 from wxgpt.language import shown, spoken, spoken_number
 from wxgpt.log import dialogues, rendering
-from wxgptd.errors import WxgptError
 from wxgptd.wording import say
 
 if TYPE_CHECKING:
@@ -61,9 +60,8 @@ def list_(everything: bool, user: str | None, feedback: str | None, output: str)
     everything = everything or feedback is not None
     rows = [
         (owner, session)
-        for owner, session in dialogues.all_sessions()
+        for owner, session in dialogues.sessions_of(user)
         if (everything or session.closed is None)
-        and (user is None or owner.openid.startswith(user))
         and (feedback is None or dialogues.has_rating(session, feedback))
     ]
     rows.sort(key=lambda pair: pair[1].opened_at)
@@ -73,8 +71,9 @@ def list_(everything: bool, user: str | None, feedback: str | None, output: str)
         for pair in rows:
             click.echo(render.dumps(dialogues.as_json(*pair)))
     else:
+        names = control.names()
         for owner, session in rows:
-            click.echo(_line(owner, session))
+            click.echo(_line(owner, session, names))
         if not rows:
             click.echo(
                 spoken("no sessions") if everything else spoken("no open sessions"), err=True
@@ -101,10 +100,7 @@ def show_(session_id: str, output: str) -> None:
         sessions.setdefault(str(session.id), (owner, session))
     found = matching.only(session_id, sessions)
     if found is None:
-        raise UnknownSession(
-            say("no session {session_id} in the log", session_id=session_id),
-            hint=say("`wxgpt sessions list --all` lists them"),
-        )
+        raise dialogues.unknown_session(session_id)
     owner, session = sessions[found]
     match output:
         case "json":
@@ -115,10 +111,6 @@ def show_(session_id: str, output: str) -> None:
             click.echo("\n".join(exporting.as_html(owner, session)))
         case _:
             render.page(dialogues.lines(owner, session))
-
-
-class UnknownSession(WxgptError):
-    """unknown session"""
 
 
 @command.command("search")
@@ -134,10 +126,12 @@ def search(words: tuple[str, ...], user: str | None, output: str) -> None:
       wxgpt sessions search 发票 退款 --user oXXXX
       wxgpt sessions search refund -o ndjson
     """
+    words = tuple(filter(None, map(str.strip, words)))
+    if not words:
+        raise UsageFailure(say("a word to search for is missing"))
     found = [
         (owner, session, question)
-        for owner, session in dialogues.all_sessions()
-        if user is None or owner.openid.startswith(user)
+        for owner, session in dialogues.sessions_of(user)
         for question in session.questions.values()
         if _has_all(words, f"{question.text}\n{question.answer.text}")
     ]
@@ -228,22 +222,19 @@ def stop(session_id: str) -> None:
     control.require_ready(status)
     session_id = matching.only(session_id, (row["session"] for row in rows)) or session_id
     status, _ = control.request("POST", f"/sessions/{quote(session_id, safe='')}/stop")
-    if status == 503:
-        raise Unreachable(
-            say("the daemon is still starting"), hint=say("try again in a few seconds")
-        )
+    control.require_ready(status)
     if status != 200:
-        raise UnknownSession(
+        raise dialogues.UnknownSession(
             say("no open session {session_id}", session_id=session_id),
             hint=say("`wxgpt sessions list` lists them"),
         )
     click.echo(spoken("session {session_id} ended", session_id=session_id))
 
 
-def _line(user: User, session: Session) -> str:
+def _line(user: User, session: Session, names: Mapping[str, str]) -> str:
     opened = render.clock_time(session.opened_at, utc=False)
-    name = f"{user.account}/{user.openid}"
-    state = shown(str(session.closed or "open"))
+    name = f"{user.account}/{rendering.who(user, names)}"
+    state = shown(rendering.words(session.closed)) if session.closed else spoken("open")
     questions = spoken_number(len(session.questions), "{n:>4} question ", "{n:>4} questions")
     return (
         f"{session.id}  {opened[:11]}  {render.pad(name, 24)}  {render.pad(session.assistant, 10)}"

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +17,7 @@ from wxgpt import completing, control, matching, options, render
 from wxgpt.control import UnknownUser
 from wxgpt.failures import UsageFailure
 from wxgpt.language import shown, spoken
-from wxgpt.log import rendering
+from wxgpt.log import dialogues, rendering
 from wxgpt.log.bubbles import SHOWN, Chat
 from wxgpt.log.watch import Watch
 from wxgptd.eventlog.codec import KINDS
@@ -75,11 +75,12 @@ class Filter:
 
 
 class Found(NamedTuple):
-    """What `--user` and `--session` mean: whole names, and those that the log does not have."""
+    """What `--user` and `--session` mean: whole names, and what the log does not have."""
 
     users: frozenset[str]
     sessions: frozenset[str]
     unknown: frozenset[str]
+    unknown_sessions: frozenset[str]
 
     @classmethod
     def of(
@@ -91,7 +92,7 @@ class Found(NamedTuple):
             NotUnique: several users or sessions begin like that.
         """
         if not users and not sessions:
-            return cls(users, sessions, frozenset())
+            return cls(users, sessions, frozenset(), frozenset())
         from wxgptd.eventlog import reader
 
         aliases: dict[str, tuple[str, ...]] = {}
@@ -102,22 +103,14 @@ class Found(NamedTuple):
             if whole not in aliases:
                 named = names.get(f"{record.user.account}/{record.user.openid}", "")
                 aliases[whole] = (*rendering.names(record.user), *([named] if named else []))
-        found = {given: _meant(given, aliases) for given in users}
+        found = {given: matching.meant(given, aliases) for given in users}
         unknown = frozenset(given for given, whole in found.items() if whole is None)
         return cls(
             frozenset(whole or given for given, whole in found.items()),
             frozenset(matching.only(given, every - {""}) or given for given in sessions),
             unknown,
+            frozenset(given for given in sessions if matching.only(given, every - {""}) is None),
         )
-
-
-def _meant(given: str, aliases: Mapping[str, Sequence[str]]) -> str | None:
-    """Return the user one of whose `aliases` is `given`, or begins with it."""
-    exact = [whole for whole, own in aliases.items() if given in own]
-    found = exact or [whole for whole, own in aliases.items() if matching.matches(given, own)]
-    if len(found) > 1:
-        raise matching.not_unique(given, sorted(found))
-    return found[0] if found else None
 
 
 @click.command("tail")
@@ -213,8 +206,7 @@ def command(
     log = options.open_log()
     names = control.names() if output == "text" or users else {}
     chosen = Found.of(log, _choice(users), _choice(sessions), names)
-    if chosen.unknown:
-        _report_unknown(chosen.unknown, give_up=not follow)
+    _report_unknown(chosen, give_up=not follow)
     wanted = Filter(
         users=chosen.users,
         accounts=_choice(accounts),
@@ -258,14 +250,19 @@ def _follow(
         watch.wait(wanted.left(time.time(), POLL_S))
 
 
-def _report_unknown(users: frozenset[str], *, give_up: bool) -> None:
-    """Report users without events.
+def _report_unknown(chosen: Found, *, give_up: bool) -> None:
+    """Report users and sessions without events.
 
     Raises:
-        UnknownUser: `give_up` is set (no further events will be read).
+        UnknownUser, UnknownSession: `give_up` is set (no further events will be read).
     """
-    names = ", ".join(sorted(users))
-    message = say_number(len(users), "unknown user: {names}", "unknown users: {names}", names=names)
+    if chosen.unknown_sessions and give_up:
+        raise dialogues.unknown_session(", ".join(sorted(chosen.unknown_sessions)))
+    if not chosen.unknown:
+        return
+    names = ", ".join(sorted(chosen.unknown))
+    one, many = "unknown user: {names}", "unknown users: {names}"
+    message = say_number(len(chosen.unknown), one, many, names=names)
     if give_up:
         raise UnknownUser(message, hint=say("list the users: wxgpt users list"))
     click.echo(shown(message), err=True)

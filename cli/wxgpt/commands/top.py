@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 import time
@@ -119,8 +120,10 @@ def _quits(wait_s: float) -> bool:
     while (left := until - time.monotonic()) > 0:
         if not sys.stdin.isatty():
             time.sleep(left)
-        elif select.select([sys.stdin], [], [], left)[0] and sys.stdin.read(1) in ("q", "Q", ""):
-            return True
+        elif select.select([sys.stdin], [], [], left)[0]:
+            typed = os.read(sys.stdin.fileno(), 64)
+            if not typed or b"q" in typed.lower():
+                return True
     return False
 
 

@@ -29,6 +29,7 @@ COLUMNS = (
 
 LEAST_NAME_COLUMNS, CELL_COLUMNS = 12, 11
 TITLES = (say("answers"), say("failed"), say("prompt"), say("completion"), say("cost"))
+ERASED = say("(erased)")
 GROUPINGS = (say("day"), say("user"), say("assistant"), say("model"))
 
 
@@ -103,7 +104,7 @@ def command(
         titles = tuple(map(shown, TITLES))
         click.echo(_line(shown(by), (*titles, spoken("unanswered")) if by == "day" else titles))
         for name, row in ordered:
-            click.echo(_line(name, _cells(row, by)))
+            click.echo(_line(name.replace(ERASED, spoken(ERASED)), _cells(row, by)))
         if len(ordered) > 1:
             click.echo(_line(spoken("total"), _cells(_sum(rows.values()), by)))
         if any(row.estimated_tokens for row in rows.values()):
@@ -222,7 +223,9 @@ def _write_csv(head: list[str], rows: Iterable[tuple[str | float, ...]]) -> None
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
-    writer.writerows([_escaped(str(name)), *values] for name, *values in rows)
+    writer.writerows(
+        [_escaped(cell) if isinstance(cell, str) else cell for cell in row] for row in rows
+    )
     click.echo(text.getvalue(), nl=False)
 
 
@@ -231,7 +234,7 @@ def _user_name(record: AnyRecord) -> str:
     from wxgptd.ports.record import Hidden, Recorded
 
     erased = isinstance(record, Recorded) and record.hidden is Hidden.ERASED
-    return f"{record.user.account}/{say('(erased)') if erased else record.user.openid}"
+    return f"{record.user.account}/{ERASED if erased else record.user.openid}"
 
 
 def _escaped(name: str) -> str:

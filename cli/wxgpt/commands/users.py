@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, urlencode
 
 import click
@@ -63,7 +64,7 @@ def list_(beginning: str, standing: str | None, limit: int, output: str) -> None
         click.echo(render.dumps(users))
         return
     if users:
-        names = map(spoken, HEAD)
+        names = map(shown, HEAD)
         click.echo(_row(*names).rstrip())
     for user in users:
         click.echo(_line(user))
@@ -87,13 +88,16 @@ def _line(user: Json) -> str:
 
 
 NAME_COLUMNS = 36
-HEAD = (say("account/user"), say("last active"), say("questions"), say("tokens"), say("today"))
+HEAD = (
+    say("account/user"), say("last active"), say("questions today"), say("tokens today"),
+    say("standing"),
+)  # fmt: skip
 
 
 def _row(name: str, last_active: str, questions: str, tokens: str, standing: str) -> str:
     return (
         f"{render.pad(name, NAME_COLUMNS)}  {render.pad(last_active, 14)}  "
-        f"{render.pad_left(questions, 9)}  {render.pad_left(tokens, 7)}  {standing}"
+        f"{render.pad_left(questions, 9)}  {render.pad_left(tokens, 9)}  {standing}"
     )
 
 
@@ -172,6 +176,8 @@ def name_(openid: str, name: str, account: str | None) -> None:
     path = f"/users/{quote(where, safe='')}/{quote(openid, safe='')}/name"
     status, _ = control.request("POST", path, name.encode())
     control.require_ready(status)
+    if status == 400:
+        raise UsageFailure(say("a name has at most 40 characters, on one line"))
     if status != 200:
         raise control.unknown(where, openid)
     click.echo(f"{where}/{openid}: {name}".rstrip())
@@ -182,7 +188,7 @@ def _found(account: str, openid: str, *, unseen: bool) -> str:
     try:
         return control.find_user(account, openid)
     except control.UnknownUser:
-        if unseen:
+        if unseen and re.fullmatch(r"[A-Za-z0-9_-]{3,128}", openid):
             return openid
         raise
 

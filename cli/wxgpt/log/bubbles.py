@@ -57,8 +57,7 @@ class Chat:
                 what = f"{shown(rendering.words(reason))}: {detail}".rstrip(": ")
                 yield from self._bubble(at, what, right=True, colour="red")
             case e.MessageDeclined(reason=reason, about=about):
-                said = f"{shown(rendering.words(reason))} {about}".strip()
-                yield from self._bubble(f"{who}  {at}", said, right=False, colour="yellow")
+                yield self._rule(f"{who}: {shown(rendering.words(reason))} {about}".rstrip())
             case _:
                 pass
 

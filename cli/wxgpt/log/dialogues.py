@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from wxgpt import options, render
+from wxgpt import control, matching, options, render
 from wxgpt.language import shown, spoken
 from wxgpt.log import records, rendering
+from wxgptd.errors import WxgptError
 from wxgptd.untyped import Json
+from wxgptd.wording import say, say_number
 
 if TYPE_CHECKING:
     from wxgptd.domain.model.session import Question, Session
@@ -19,6 +21,45 @@ def all_sessions() -> list[tuple[User, Session]]:
     """Return every session in the log with its user."""
     states, _, _ = records.fold(options.open_log())
     return [(user, session) for user, state in states.items() for session in state.sessions()]
+
+
+class UnknownSession(WxgptError):
+    """unknown session"""
+
+
+def unknown_session(given: str) -> UnknownSession:
+    """Return the error for a session that the log does not have."""
+    return UnknownSession(
+        say("no session {session_id} in the log", session_id=given),
+        hint=say("`wxgpt sessions list --all` lists them"),
+    )
+
+
+def sessions_of(given: str | None) -> list[tuple[User, Session]]:
+    """Return every session, or those of the user whose OpenID or name begins like that.
+
+    Raises:
+        UnknownUser: there is no such user in the log.
+        NotUnique: there are several.
+    """
+    every = all_sessions()
+    if given is None:
+        return every
+    names = control.names()
+    aliases = {
+        rendering.names(user)[-1]: (
+            *rendering.names(user),
+            *filter(None, [names.get(f"{user.account}/{user.openid}")]),
+        )
+        for user, _ in every
+    }
+    whole = matching.meant(given, aliases)
+    if whole is None:
+        raise control.UnknownUser(
+            say_number(1, "unknown user: {names}", "unknown users: {names}", names=given),
+            hint=say("list the users: wxgpt users list"),
+        )
+    return [pair for pair in every if rendering.names(pair[0])[-1] == whole]
 
 
 def as_json(user: User, session: Session, *, turns: bool = False) -> Json:

@@ -34,7 +34,7 @@ def as_markdown(user: User, session: Session) -> Iterator[str]:
     yield f"# {_title(session)}"
     yield _about(user, session)
     for question in session.questions.values():
-        at = render.clock_time(question.asked_at, utc=False)
+        at = render.date_time(question.asked_at)
         quoted = "\n".join(f"> {line}" for line in _asked(question).split("\n"))
         yield f"**{at}**\n\n{quoted}"
         yield _answer(question)
@@ -42,6 +42,7 @@ def as_markdown(user: User, session: Session) -> Iterator[str]:
 
 def as_html(user: User, session: Session) -> Iterator[str]:
     """Yield the parts of a session as a page of HTML; what a model wrote is cleaned."""
+    from wxgptd.domain.model.session import Failed
     from wxgptd.pages import html
 
     yield (
@@ -51,9 +52,9 @@ def as_html(user: User, session: Session) -> Iterator[str]:
         f"<h1>{escape(_title(session))}</h1>\n<p class=about>{escape(_about(user, session))}</p>"
     )
     for question in session.questions.values():
-        at = render.clock_time(question.asked_at, utc=False)
+        at = render.date_time(question.asked_at)
         answer = html.render(_answer(question), {})
-        kind = "answer" if question.answer.text else "answer failed"
+        kind = "answer failed" if isinstance(question.answer, Failed) else "answer"
         yield (
             f"<p class=when>{at}</p>\n<div class=question>{escape(_asked(question))}</div>\n"
             f'<div class="{kind}">\n{answer}\n</div>'
@@ -62,7 +63,9 @@ def as_html(user: User, session: Session) -> Iterator[str]:
 
 def _title(session: Session) -> str:
     first = next(iter(session.questions.values()), None)
-    return session.title or (first.text.split("\n")[0][:60] if first else str(session.id))
+    return render.printable(session.title) or (
+        render.printable(first.text.split("\n")[0])[:60] if first else str(session.id)
+    )
 
 
 def _about(user: User, session: Session) -> str:
@@ -71,14 +74,15 @@ def _about(user: User, session: Session) -> str:
 
 
 def _asked(question: Question) -> str:
-    return (spoken("[picture] ") if question.image else "") + question.text
+    return (spoken("[picture] ") if question.image else "") + render.multiline(question.text)
 
 
 def _answer(question: Question) -> str:
     from wxgptd.domain.model.session import Failed
 
     answer = question.answer
+    text = render.multiline(answer.text)
     if isinstance(answer, Failed):
         failed = spoken("failed: {reason}", reason=shown(rendering.words(answer.reason)))
-        return f"{answer.text}\n\n*{failed}*".strip()
-    return answer.text or f"*{spoken('no answer yet')}*"
+        return f"{text}\n\n*{failed}*".strip()
+    return text or f"*{spoken('no answer yet')}*"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import click
@@ -169,8 +170,10 @@ def as_line(record: AnyRecord, look: Look) -> str:
 
 def when(at: float, *, utc: bool) -> str:
     """Return a time: only the time of day if it is today's."""
-    day = render.clock_time(time.time(), utc=utc)[:6]
-    return render.clock_time(at, utc=utc).removeprefix(day)[:11]
+    zone = UTC if utc else None
+    days = [datetime.fromtimestamp(moment, zone).date() for moment in (at, time.time())]
+    whole = render.clock_time(at, utc=utc)
+    return whole[6:] if days[0] == days[1] else whole[:11]
 
 
 def who(user: User, names: Mapping[str, str]) -> str:
@@ -228,7 +231,7 @@ def _about(record: AnyRecord) -> str:
             return model
         case e.StandingChanged(standing=standing, until=until):
             return shown(str(standing)) + (
-                spoken(" until {time}", time=render.rfc3339(until)) if until else ""
+                spoken(" until {time}", time=render.clock_time(until, utc=False)) if until else ""
             )
         case e.UserNamed(name=name):
             return name
@@ -293,7 +296,9 @@ def _about_page(event: e.PageEvent) -> str:
         case e.ReaderSeen(question=question):
             return spoken("the page of {question}", question=question)
         case e.AnswerRated(question=question, rating=rating, words=words):
-            return f"{question}: {rating or spoken('rating withdrawn')} {words}".rstrip()
+            return (
+                f"{question}: {shown(str(rating)) or spoken('rating withdrawn')} {words}".rstrip()
+            )
         case e.TurnsShared(questions=questions):
             return shown(render.counted(len(questions), "turn"))
         case e.ShareWithdrawn():

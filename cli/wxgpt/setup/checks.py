@@ -12,7 +12,7 @@ from wxgpt.failures import UsageFailure
 from wxgpt.setup.providers import PROVIDERS
 from wxgptd.wording import say
 
-_DOMAIN = r"(?=.{4,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]+"
+_DOMAIN = r"(?=.{4,190}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]+"
 
 
 def text(answer: str) -> str:
@@ -58,6 +58,18 @@ def budget(answer: str) -> float:
 def amount(answer: str) -> str:
     """Return an amount of money as text."""
     return str(budget(answer))
+
+
+def base_url(answer: str) -> str:
+    """Return the address of an API."""
+    from wxgptd.config.values import address_error, parse_http_url
+
+    if parse_http_url(answer) is None:
+        raise UsageFailure(
+            say("{answer!r}: {why}", answer=answer, why=address_error(answer)),
+            hint="https://api.deepseek.com",
+        )
+    return answer
 
 
 def domain(answer: str) -> str:

@@ -55,6 +55,7 @@ class Interview:
         self._given = given
         self._units: bool | None = None
         self._asked_again: set[str] = set()
+        self._reused: set[str] = set()
 
     def wanted(self) -> configuration.Wanted:
         """Return the values for the configuration."""
@@ -147,17 +148,24 @@ class Interview:
         given = self._given["only_ai"]
         if given is not None or not on_terminal():
             return bool(given)
-        return confirmed(
+        return self._confirmed(
+            "only_ai",
             say(
                 "Is this account only for talking to the AI?\n  (if it has keyword replies or "
                 "another backend, answer n)"
-            )
+            ),
         )
+
+    def _confirmed(self, key: str, prompt: str) -> bool:
+        kept = self._answers.get(key)
+        if kept is None:
+            kept = self._kept(key, "y" if confirmed(prompt) else "n")
+        return kept == "y"
 
     def _provider(self) -> Provider:
         if not self._given["provider"] and self._given["base_url"]:
             return PROVIDERS["other"]
-        if not self._given["provider"] and on_terminal():
+        if not self._given["provider"] and on_terminal() and not self._answers.get("provider"):
             click.echo(spoken("Which provider? A name or number"), err=True)
             for number, (name, provider) in enumerate(PROVIDERS.items(), 1):
                 click.echo(f"  {number:>2}  {name:<12} {shown(provider.title)}", err=True)
@@ -168,20 +176,37 @@ class Interview:
         again = key in self._asked_again
         if default and not self._given[key] and not (ask and on_terminal()) and not again:
             return default
-        return self._answer(key, prompt, checks.text, default)
+        return self._answer(
+            key, prompt, checks.base_url if key == "base_url" else checks.text, default
+        )
 
     def _answer(self, key: str, prompt: str, check: Callable[[str], str], default: str = "") -> str:
         """Return the given value, or prompt for it until the answer is valid."""
         if (given := self._given[key]) and key not in self._asked_again:
             return check(str(given).strip())
-        if (kept := self._answers.get(key)) is not None:
-            return check(kept)
+        if (kept := self._still_valid(key, check)) is not None:
+            return kept
         if not on_terminal():
             option = f"--{key.replace('_', '-')}"
             raise UsageFailure(
                 say("{option} is missing, and there is no terminal to prompt on", option=option)
             )
         return self._kept(key, _prompted(prompt, check, default or None))
+
+    def _still_valid(self, key: str, check: Callable[[str], str]) -> str | None:
+        """Return a kept answer, and say so; None if there is none, or if it is not valid."""
+        kept = self._answers.get(key)
+        if kept is None:
+            return None
+        try:
+            answer = check(kept)
+        except UsageFailure:
+            return None
+        if on_terminal() and key not in self._reused:
+            self._reused.add(key)
+            shown_answer = "***" if key == "api_key" else answer
+            click.echo(spoken("  kept: {answer}", answer=shown_answer), err=True)
+        return answer
 
     def _kept(self, key: str, answer: str) -> str:
         self._answers.keep(key, answer)
@@ -199,10 +224,10 @@ class Interview:
                 ) from None
         if (given := os.environ.get("WXGPT_API_KEY")) and not again:
             return checks.key(given.strip())
-        if not preset.keys:
+        if not preset.keys and not again:
             return ""
-        if (kept := self._answers.get("api_key")) is not None:
-            return checks.key(kept)
+        if (kept := self._still_valid("api_key", checks.key)) is not None:
+            return kept
         if not on_terminal():
             raise UsageFailure(
                 say("--api-key-file is missing, and there is no terminal to prompt on"),
@@ -223,8 +248,8 @@ class Interview:
             return checks.budget(str(self._given["daily_budget"]))
         if not preset.keys:
             return 0.0
-        if (kept := self._answers.get("daily_budget")) is not None:
-            return checks.budget(kept)
+        if (kept := self._still_valid("daily_budget", checks.amount)) is not None:
+            return float(kept)
         if not on_terminal():
             return DAILY_BUDGET
         click.echo(
@@ -244,8 +269,10 @@ class Interview:
             return ""
         if self._given["app_id"]:
             return checks.app_id(str(self._given["app_id"]).strip())
-        if (kept := self._answers.get("app_id")) is not None:
-            return kept and checks.app_id(kept)
+        if self._answers.get("app_id") == "":
+            return ""
+        if (kept := self._still_valid("app_id", checks.app_id)) is not None:
+            return kept
         if not on_terminal():
             raise UsageFailure(
                 say("--app-id is missing, and there is no terminal to prompt on"),
@@ -279,14 +306,18 @@ class Interview:
             return bool(wanted)
         if not self._place.system or not self._place.below(Path("/etc/systemd/system")).is_dir():
             return False
-        return not on_terminal() or confirmed(say("Write systemd units, which start it at boot?"))
+        return not on_terminal() or self._confirmed(
+            "systemd", say("Write systemd units, which start it at boot?")
+        )
 
     def wants_web(self) -> str:
         """Return which web server to write a site for: caddy, nginx or none."""
         wanted = self._given["web"]
         if wanted or not self._place.system or not on_terminal():
             return str(wanted or "none")
-        return str(
+        if (kept := self._answers.get("web")) in ("caddy", "nginx", "none"):
+            return str(kept)
+        typed = str(
             click.prompt(
                 spoken("Web server in front, which handles https"),
                 type=click.Choice(["caddy", "nginx", "none"]),
@@ -294,6 +325,7 @@ class Interview:
                 err=True,
             )
         )
+        return self._kept("web", typed)
 
 
 def _prompted(

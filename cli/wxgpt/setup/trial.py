@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import socket
+import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
+from wxgpt import render
 from wxgptd.wording import say
 
 PATIENCE_S = 20.0
 DNS_PATIENCE_S = 5.0
 MAX_BYTES = 4_096
+MORE_RECENT = "max_completion_tokens"
+"""What some models want instead of `max_tokens`."""
 
 
 class Trial(NamedTuple):
@@ -30,37 +35,51 @@ class Trial(NamedTuple):
 
 def one_token(base_url: str, api_key: str, model: str, *, auth: str = "bearer") -> Trial:
     """Ask the model for one token, which is billed."""
+    try:
+        with _opener().open(_request(base_url, api_key, model, auth), timeout=PATIENCE_S) as found:
+            answer = found.read(1 << 20)
+        # Some servers always stream.
+        text = answer.decode("utf-8", "replace").removeprefix("data:").strip().split("\n")[0]
+        if not json.loads(text)["choices"]:
+            raise KeyError("choices")
+    except urllib.error.HTTPError as error:
+        return _refused(error, api_key, model)
+    except (KeyError, TypeError):
+        return Trial(say("{base_url}: that is not a model's answer", base_url=base_url), "base_url")
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+        why = getattr(error, "reason", error)
+        return Trial(say("{base_url}: {why}", base_url=base_url, why=why), "base_url")
+    return Trial()
+
+
+def _refused(error: urllib.error.HTTPError, api_key: str, model: str) -> Trial:
+    try:
+        body = error.read(MAX_BYTES).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        body = ""
+    if error.code == 400 and MORE_RECENT in body:
+        return Trial()  # the daemon finds that out, too, and asks with the other name
+    detail = render.printable(body.replace(api_key, "***") if api_key else body)
+    detail = " ".join(detail.split())[:300]
+    if error.code in (401, 403):
+        return Trial(say("the server rejects the key: {detail}", detail=detail), "api_key")
+    what = say("HTTP {status}: {detail}", status=error.code, detail=detail)
+    return Trial(what, _blamed(error.code, detail, model))
+
+
+def _request(base_url: str, api_key: str, model: str, auth: str) -> urllib.request.Request:
     head = {"Content-Type": "application/json", "User-Agent": "wxgpt init"}
     if api_key:
         head |= (
             {"api-key": api_key} if auth == "api-key" else {"Authorization": f"Bearer {api_key}"}
         )
     question = {"model": model, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1}
-    request = urllib.request.Request(  # noqa: S310 (http or https: see `wxgptd.config`)
-        f"{base_url.rstrip('/')}/chat/completions", json.dumps(question).encode(), head
-    )
-    try:
-        with _opener().open(request, timeout=PATIENCE_S) as response:
-            answer = response.read(1 << 20)
-            if not answer.startswith(b"data:"):  # some servers always stream
-                json.loads(answer)["choices"]
-    except urllib.error.HTTPError as error:
-        detail = " ".join(error.read(MAX_BYTES).decode("utf-8", "replace").split())[:300]
-        detail = detail.replace(api_key, "***") if api_key else detail
-        what = say("HTTP {status}: {detail}", status=error.code, detail=detail)
-        return Trial(what, _blamed(error.code, detail, model))
-    except (OSError, ValueError) as error:
-        why = getattr(error, "reason", error)
-        return Trial(say("{base_url}: {why}", base_url=base_url, why=why), "base_url")
-    except (KeyError, TypeError):
-        return Trial(say("{base_url}: that is not a model's answer", base_url=base_url), "base_url")
-    return Trial()
+    address = f"{base_url.rstrip('/')}/chat/completions"
+    return urllib.request.Request(address, json.dumps(question).encode(), head)  # noqa: S310 (see `checks`)
 
 
 def _blamed(status: int, detail: str, model: str) -> str:
-    if status in (401, 403):
-        return "api_key"
-    if model in detail or "model" in detail.lower():
+    if status in (400, 404) and (model in detail or "model" in detail.lower()):
         return "model"
     return "base_url" if status in (404, 405) else ""
 
@@ -77,14 +96,16 @@ def _opener() -> urllib.request.OpenerDirector:
 
 def address_of(domain: str) -> str | None:
     """Return the IPv4 address of a domain, or None if it has none."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DNS_PATIENCE_S)
-    try:
-        return socket.gethostbyname(domain)
-    except OSError:
-        return None
-    finally:
-        socket.setdefaulttimeout(before)
+    found: list[str] = []
+
+    def resolve() -> None:
+        with contextlib.suppress(OSError, UnicodeError):
+            found.append(socket.gethostbyname(domain))
+
+    thread = threading.Thread(target=resolve, daemon=True)  # it cannot be interrupted
+    thread.start()
+    thread.join(DNS_PATIENCE_S)
+    return found[0] if found else None
 
 
 def holder_of(port: int) -> str | None:

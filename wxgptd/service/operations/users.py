@@ -1,9 +1,10 @@
-"""List, block, allow and erase users for the operator. Implements `ports.control.Users`."""
+"""List, name, block, allow and erase users for the operator. Implements `ports.control.Users`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from heapq import nlargest
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -36,6 +37,22 @@ MOST_SEARCHED = 10_000
 """Users are looked up by the beginning of a name among so many, those last heard from."""
 
 
+class _Criteria(NamedTuple):
+    """Which users to list; what is empty does not matter."""
+
+    standing: str
+    beginning: str
+    account: str
+
+    def met_by(self, user: User, state: UserState, now: float) -> bool:
+        """Return whether to list a user."""
+        return (
+            self.standing in ("", state.standing_at(now))
+            and self.account in ("", user.account)
+            and (user.openid.startswith(self.beginning) or state.name.startswith(self.beginning))
+        )
+
+
 class Users:
     """Lists users, and changes their standing or erases them."""
 
@@ -53,12 +70,15 @@ class Users:
         self._erasing = erasing
         self._event_clock = event_clock
 
-    def newest(self, limit: int, standing: str, beginning: str = "") -> Sequence[UserSummary]:
+    def newest(
+        self, limit: int, standing: str, beginning: str = "", account: str = ""
+    ) -> Sequence[UserSummary]:
         """Return users, most recently heard from first."""
         now = self._event_clock.now()
         day_began_at, _ = self._event_clock.day()
         summaries = []
-        for user, state in self._last_heard(limit, standing, beginning, now):
+        criteria = _Criteria(standing, beginning, account)
+        for user, state in self._last_heard(limit, criteria, now):
             today = limits.usage_since(state, day_began_at)
             summaries.append(
                 UserSummary(
@@ -81,20 +101,18 @@ class Users:
         return {f"{user.account}/{user.openid}": name for user, name in named if name}
 
     def _last_heard(
-        self, limit: int, standing: str, beginning: str, now: float
+        self, limit: int, criteria: _Criteria, now: float
     ) -> list[tuple[User, UserState]]:
-        """Return users and their states, newest first; empty criteria mean all users."""
+        """Return the users who meet the criteria, and their states, newest first."""
         users = self._journal.users
         # Only a user whose standing was once changed can have another than the default.
-        count = MOST_SEARCHED if beginning else limit
-        is_rare = standing not in ("", Standing.DEFAULT)
-        found = [
-            (user, state)
-            for user in (users.marked_users() if is_rare else users.newest(count))
-            if is_follower(user)
-            and standing in ("", (state := self._journal.state(user)).standing_at(now))
-            and (user.openid.startswith(beginning) or state.name.startswith(beginning))
-        ]
+        is_rare = criteria.standing not in ("", Standing.DEFAULT)
+        count = MOST_SEARCHED if criteria.beginning or criteria.account else limit
+        candidates = users.marked_users() if is_rare else users.newest(count)
+        if criteria.beginning and not is_rare:  # a user with a name is found however old
+            candidates = iter(dict.fromkeys((*users.marked_users(), *candidates)))
+        states = ((user, self._journal.state(user)) for user in candidates if is_follower(user))
+        found = [(user, state) for user, state in states if criteria.met_by(user, state, now)]
         return nlargest(limit, found, key=lambda entry: entry[1].active_at)
 
     def knows(self, account: str, openid: str) -> bool:
@@ -137,9 +155,9 @@ class Users:
 
     def give_name(self, account: str, openid: str, name: str) -> Deferred[bool]:
         """Give a user a name."""
-        user = User(AccountName(account), OpenId(openid))
-        if not self._journal.state(user).version:
+        if not self.knows(account, openid):
             return succeed(False)
+        user = User(AccountName(account), OpenId(openid))
         named = e.UserNamed(at=self._event_clock.now(), name=name)
         self._journal.record(user, c.RecordFact(named))
         return self._journal.committed().addCallback(lambda _: True)
