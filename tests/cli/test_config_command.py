@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import pty
-import select
 import subprocess
 import sys
-import time
 
 import pytest
 
+from tests.support.terminal import converse
 from wxgpt.failures import UsageFailure
 from wxgpt.setup import editing
 from wxgptd import config as cfg
@@ -129,36 +127,18 @@ def test_a_change_is_undone_and_made_again(place):
     assert editing.previous_of(place).stat().st_mode & 0o777 == 0o600
 
 
-def converse(place, *arguments, answers, **environ):
-    """Run a command at a terminal; give each answer once its prompt is shown."""
-    ours, theirs = pty.openpty()
-    prompting = subprocess.Popen(
-        [sys.executable, "-m", "wxgpt", "--config", str(place), "config", *arguments],
-        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        env={**ENVIRON, **environ},
-    )  # fmt: skip
-    os.close(theirs)
-    output, answers, deadline = "", list(answers), time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if not select.select([ours], [], [], 0.2)[0]:
-            continue
-        try:
-            output += os.read(ours, 65_536).decode("utf-8", "replace")
-        except OSError:
-            break
-        if answers and answers[0][0] in output[output.rfind("\n") + 1 :]:
-            os.write(ours, f"{answers.pop(0)[1]}\n".encode())
-            output += "\n"
-    status = prompting.wait(10)
-    os.close(ours)
-    assert not answers, output
+def type_into(place, *arguments, answers, **environ):
+    """Run a command at a terminal; see `converse`."""
+    command = [sys.executable, "-m", "wxgpt", "--config", str(place), "config", *arguments]
+    status, output, left = converse(command, answers, environ={**ENVIRON, **environ})
+    assert not left, output
     return status, output
 
 
 @pytest.mark.processes
 def test_a_secret_is_typed_without_being_shown(place):
     answers = [("hidden", "sk-canary3"), ("Change", "y")]
-    status, output = converse(place, "set", "assistant.chatgpt.api_key", answers=answers)
+    status, output = type_into(place, "set", "assistant.chatgpt.api_key", answers=answers)
     assert status == 0
     assert "canary" not in output
     assert "sk-canary3" in place.read_text()
@@ -173,11 +153,11 @@ def test_an_edit_with_a_mistake_can_be_corrected(place):
     )
     editor.chmod(0o700)
     answers = [("Edit again?", "y"), ("Change", "y")]
-    status, output = converse(place, "edit", answers=answers, EDITOR=str(editor))
+    status, output = type_into(place, "edit", answers=answers, EDITOR=str(editor))
     assert status == 0, output
     assert "must be a time such as" in output
     assert configured(place).session.ttl == 20
-    status, _ = converse(place, "edit", answers=[], EDITOR="false")
+    status, _ = type_into(place, "edit", answers=[], EDITOR="false")
     assert status == 2
 
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
-import signal
 import socket
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.scripted_model import ScriptedModel
+from tests.support.terminal import converse
 from wxgpt.failures import UsageFailure
 from wxgpt.setup import checks, trial
 from wxgpt.setup.providers import PROVIDERS
@@ -188,41 +185,10 @@ def test_the_web_server_configuration_has_the_domain_and_port(tmp_path):
 
 
 def type_into(tmp_path, answers, *options):
-    """Run `init` at a terminal in Chinese; give each answer at its prompt, `None` is ^C.
-
-    Return the exit status, all output and the answers that were not asked for.
-    """
-    ours, theirs = pty.openpty()
-    prompting = subprocess.Popen(
-        [sys.executable, "-m", "wxgpt", "init", "--root", str(tmp_path), *options],
-        stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, start_new_session=True,
-        env={**os.environ, "WXGPT_LANG": "zh", "XDG_STATE_HOME": str(tmp_path / "kept")},
-    )  # fmt: skip
-    os.close(theirs)
-    output, answers, interrupted = "", list(answers), False
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if not select.select([ours], [], [], 0.2)[0]:
-            if prompting.poll() is not None:
-                break
-            if interrupted:  # the first one came before the prompt could be interrupted
-                prompting.send_signal(signal.SIGINT)
-            continue
-        try:
-            output += os.read(ours, 65_536).decode("utf-8", "replace")
-        except OSError:
-            break
-        if answers and answers[0][0] in output[output.rfind("\n") + 1 :]:
-            _, answer = answers.pop(0)
-            if answer is None:
-                prompting.send_signal(signal.SIGINT)
-                interrupted = True
-            else:
-                os.write(ours, f"{answer}\n".encode())
-            output += "\n"
-    status = prompting.wait(10)
-    os.close(ours)
-    return status, output, answers
+    """Run `init` at a terminal in Chinese; see `converse`."""
+    command = [sys.executable, "-m", "wxgpt", "init", "--root", str(tmp_path), *options]
+    environ = {**os.environ, "WXGPT_LANG": "zh", "XDG_STATE_HOME": str(tmp_path / "kept")}
+    return converse(command, answers, environ=environ, directory=tmp_path)
 
 
 REST = [
