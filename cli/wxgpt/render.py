@@ -146,6 +146,13 @@ def shorten(text: str, width: int) -> str:
     return "".join(chars) + "…"
 
 
+def row(text: str) -> None:
+    """Print a row of a table, cut to the width of the terminal; whole if it is not one."""
+    is_terminal = sys.stdout and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if is_terminal else len(text) * 2
+    click.echo(shorten(text, width))
+
+
 def page(lines: Iterable[str]) -> None:
     """Print lines, through a pager if they do not fit on the terminal."""
     text = "\n".join(lines)

@@ -145,7 +145,7 @@ def _show_effective(config: Config, path: Path, output: str) -> None:
         return
     for item in items:
         shown = "***" if item.value == "***" else render.dumps(item.value)
-        click.echo(f"{item.key} = {shown}  ({item.source})")
+        render.row(f"{item.key} = {shown}  ({item.source})")
 
 
 def _content(message: str | None, event: str | None, kind: str | None) -> Content:

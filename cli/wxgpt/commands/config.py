@@ -76,7 +76,7 @@ def get(key: str, output: str) -> None:
         click.echo(value if isinstance(value, str) else render.dumps(value))
     else:
         for each in chosen:
-            click.echo(f"{each.key} = {render.dumps(each.value)}")
+            render.row(f"{each.key} = {render.dumps(each.value)}")
 
 
 @command.command("set")

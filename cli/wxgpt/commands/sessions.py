@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from wxgptd.domain.model.values import User
 
 
-SNIPPET_CHARS = 60
+SNIPPET_CHARS = 36
+"""Few enough for 80 columns if all of them are Chinese."""
 
 
 @click.group("sessions")
@@ -73,7 +74,7 @@ def list_(everything: bool, user: str | None, feedback: str | None, output: str)
     else:
         names = control.names()
         for owner, session in rows:
-            click.echo(_line(owner, session, names))
+            render.row(_line(owner, session, names))
         if not rows:
             click.echo(
                 spoken("no sessions") if everything else spoken("no open sessions"), err=True
@@ -165,7 +166,8 @@ def _around(words: Iterable[str], text: str) -> str:
     text = " ".join(render.printable(text).split())
     any_word = re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
     match = any_word.search(text)
-    begin = max(0, match.start() - SNIPPET_CHARS // 3) if match else 0
+    at = match.start() - SNIPPET_CHARS // 3 if match else 0
+    begin = max(0, min(at, len(text) - SNIPPET_CHARS))
     part = text[begin : begin + SNIPPET_CHARS]
     part = any_word.sub(lambda found: click.style(found.group(), bold=True), part)
     return ("…" if begin else "") + part + ("…" if begin + SNIPPET_CHARS < len(text) else "")
@@ -204,7 +206,7 @@ def unanswered(output: str) -> None:
         )
         picture = spoken("[picture] ") if question.image else ""
         text = picture + " ".join(render.printable(question.text).split())
-        click.echo(f"{at:<11}  {who}  {session.id}  {render.pad(why, 12)}  {text}")
+        render.row(f"{at:<11}  {who}  {session.id}  {render.pad(why, 12)}  {text}")
     if not found and output == "text":
         click.echo(spoken("every question has an answer"), err=True)
 

@@ -188,7 +188,7 @@ def _show_failed(
         why = shown(rendering.words(record.event.reason))
         assistant = render.pad(record.event.usage.assistant, 10)
         detail = render.printable(record.event.detail or "")
-        click.echo(f"{at:<11}  {who}  {assistant}  {why}: {detail}".rstrip(": "))
+        render.row(f"{at:<11}  {who}  {assistant}  {why}: {detail}".rstrip(": "))
     if not found:
         click.echo(spoken("no answer failed"), err=True)
 

@@ -67,7 +67,7 @@ def list_(beginning: str, standing: str | None, limit: int, output: str) -> None
         names = map(shown, HEAD)
         click.echo(_row(*names).rstrip())
     for user in users:
-        click.echo(_line(user))
+        render.row(_line(user))
     if not users:
         click.echo(spoken("no users"), err=True)
 
