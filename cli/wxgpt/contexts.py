@@ -75,7 +75,9 @@ def require_name(name: str) -> None:
     Raises:
         UsageFailure: it cannot.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+    from wxgptd.config.values import NAME
+
+    if not NAME.fullmatch(name):
         raise UsageFailure(
             say("{name!r} is not a valid name: use letters, digits, - and _", name=name)
         )

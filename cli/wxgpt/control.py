@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import socket
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -14,7 +15,7 @@ from wxgpt.failures import Forbidden, Unreachable, UsageFailure
 from wxgpt.matching import not_unique
 from wxgptd.errors import WxgptError
 from wxgptd.untyped import Json, Result
-from wxgptd.wording import say
+from wxgptd.wording import say, say_number
 
 TIMEOUT_S = 5.0
 NAMES_TIMEOUT_S = 1.0
@@ -129,6 +130,15 @@ def unknown(account: str, openid: str) -> UnknownUser:
     """Return the error for an unknown user."""
     return UnknownUser(
         say("unknown user: {account}/{openid}", account=account, openid=openid),
+        hint=say("list the users: wxgpt users list"),
+    )
+
+
+def unknown_users(given: Collection[str]) -> UnknownUser:
+    """Return the error for users who are not in the log."""
+    names = ", ".join(sorted(given))
+    return UnknownUser(
+        say_number(len(given), "unknown user: {names}", "unknown users: {names}", names=names),
         hint=say("list the users: wxgpt users list"),
     )
 

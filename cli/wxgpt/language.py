@@ -46,9 +46,9 @@ def choose(language: str, environ: MutableMapping[str, str] = os.environ) -> Non
     _translation.cache_clear()
 
 
-def is_chinese() -> bool:
-    """Return whether texts are shown in Chinese."""
-    return os.environ.get("LANGUAGE") == LOCALES["zh"]
+def current() -> str:
+    """Return the language that was chosen, `en` or `zh`."""
+    return "zh" if os.environ.get("LANGUAGE") == LOCALES["zh"] else "en"
 
 
 @cache

@@ -18,7 +18,7 @@ import click
 
 from wxgpt.failures import EXIT_STATUSES
 from wxgpt.help_text import localized
-from wxgpt.language import LOCALES, choose, is_chinese, shown, spoken, wanted
+from wxgpt.language import LOCALES, choose, current, shown, spoken, wanted
 from wxgptd import __version__
 from wxgptd.errors import WxgptError
 from wxgptd.wording import say
@@ -140,7 +140,7 @@ def cli(
     if on is not None:
         from wxgpt.contexts import run_there
 
-        run_there(on, sys.argv[1:], "zh" if is_chinese() else "en")
+        run_there(on, sys.argv[1:], current())
     ctx.obj = {"config": config_path, "debug": debug}
     ctx.color = _wants_color(color, os.environ)
 

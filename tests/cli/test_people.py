@@ -74,10 +74,10 @@ def test_tail_fits_eighty_columns_and_shows_more_if_asked(place):
     assert re.match(r" +\d+  01-01 08:00:0\d  main/bob", wide)
 
 
-def test_the_day_is_shown_unless_it_is_today(monkeypatch):
-    monkeypatch.setattr(rendering.time, "time", lambda: 1.8e9)
-    assert rendering.when(1.8e9 - 60, utc=True) == "07:59:00"
-    assert rendering.when(1.8e9 - 86_400, utc=True) == "01-14 08:00"
+def test_the_day_is_shown_unless_it_is_today():
+    assert rendering.when(1.8e9 - 60, utc=True, now=1.8e9) == "07:59:00"
+    assert rendering.when(1.8e9 - 86_400, utc=True, now=1.8e9) == "01-14 08:00"
+    assert rendering.when(1.8e9 - 365 * 86_400, utc=True, now=1.8e9) == "01-15 08:00"
 
 
 def test_a_chat_has_questions_on_the_left_and_answers_on_the_right(place):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import click
 
 from wxgpt.failures import UsageFailure
-from wxgpt.language import is_chinese, shown, spoken
+from wxgpt.language import current, shown, spoken
 from wxgpt.setup.providers import PROVIDERS
 from wxgptd.errors import WxgptError
 from wxgptd.wording import say
@@ -131,6 +130,7 @@ class _Setup:
             self._start()
 
     def _run(self) -> None:
+        from wxgpt.contexts import require_name
         from wxgpt.setup import configuration, files
         from wxgpt.setup.steps import steps
 
@@ -152,10 +152,7 @@ class _Setup:
                 hint=say("--listen 127.0.0.1"),
             ) from None
         for name in (place.account, self._assistant):
-            if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-                raise UsageFailure(
-                    say("{name!r} is not a valid name: use letters, digits, - and _", name=name)
-                )
+            require_name(name)
         self._require_free_port()
         wanted = self._interview.wanted()
         units = (
@@ -207,7 +204,7 @@ class _Setup:
             return
         for line in STARTING:
             subprocess.run(line, check=False)
-        wxgpt = (sys.executable, "-m", "wxgpt", "--lang", "zh" if is_chinese() else "en")
+        wxgpt = (sys.executable, "-m", "wxgpt", "--lang", current())
         config = ("--config", str(self._place.config))
         subprocess.run([*wxgpt, *config, "doctor"], check=False)
 

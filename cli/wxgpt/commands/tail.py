@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from wxgpt import completing, control, matching, options, render
-from wxgpt.control import UnknownUser
 from wxgpt.failures import UsageFailure
 from wxgpt.language import shown, spoken
 from wxgpt.log import dialogues, rendering
 from wxgpt.log.bubbles import SHOWN, Chat
 from wxgpt.log.watch import Watch
 from wxgptd.eventlog.codec import KINDS
-from wxgptd.wording import say, say_number
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgpt.options import Log
@@ -101,15 +100,14 @@ class Found(NamedTuple):
             every.add(record.session)
             whole = rendering.names(record.user)[-1]
             if whole not in aliases:
-                named = names.get(f"{record.user.account}/{record.user.openid}", "")
-                aliases[whole] = (*rendering.names(record.user), *([named] if named else []))
+                aliases[whole] = rendering.aliases(record.user, names)
         found = {given: matching.meant(given, aliases) for given in users}
-        unknown = frozenset(given for given, whole in found.items() if whole is None)
+        begun = {given: matching.only(given, every - {""}) for given in sessions}
         return cls(
             frozenset(whole or given for given, whole in found.items()),
-            frozenset(matching.only(given, every - {""}) or given for given in sessions),
-            unknown,
-            frozenset(given for given in sessions if matching.only(given, every - {""}) is None),
+            frozenset(whole or given for given, whole in begun.items()),
+            frozenset(given for given, whole in found.items() if whole is None),
+            frozenset(given for given, whole in begun.items() if whole is None),
         )
 
 
@@ -260,12 +258,10 @@ def _report_unknown(chosen: Found, *, give_up: bool) -> None:
         raise dialogues.unknown_session(", ".join(sorted(chosen.unknown_sessions)))
     if not chosen.unknown:
         return
-    names = ", ".join(sorted(chosen.unknown))
-    one, many = "unknown user: {names}", "unknown users: {names}"
-    message = say_number(len(chosen.unknown), one, many, names=names)
+    error = control.unknown_users(chosen.unknown)
     if give_up:
-        raise UnknownUser(message, hint=say("list the users: wxgpt users list"))
-    click.echo(shown(message), err=True)
+        raise error
+    click.echo(shown(error), err=True)
 
 
 def _begin(directory: Path, wanted: Filter, count: int | None) -> int:

@@ -10,7 +10,7 @@ from wxgpt.language import shown, spoken
 from wxgpt.log import records, rendering
 from wxgptd.errors import WxgptError
 from wxgptd.untyped import Json
-from wxgptd.wording import say, say_number
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgptd.domain.model.session import Question, Session
@@ -46,19 +46,10 @@ def sessions_of(given: str | None) -> list[tuple[User, Session]]:
     if given is None:
         return every
     names = control.names()
-    aliases = {
-        rendering.names(user)[-1]: (
-            *rendering.names(user),
-            *filter(None, [names.get(f"{user.account}/{user.openid}")]),
-        )
-        for user, _ in every
-    }
+    aliases = {rendering.names(user)[-1]: rendering.aliases(user, names) for user, _ in every}
     whole = matching.meant(given, aliases)
     if whole is None:
-        raise control.UnknownUser(
-            say_number(1, "unknown user: {names}", "unknown users: {names}", names=given),
-            hint=say("list the users: wxgpt users list"),
-        )
+        raise control.unknown_users([given])
     return [pair for pair in every if rendering.names(pair[0])[-1] == whole]
 
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from wxgpt import render
-from wxgpt.language import is_chinese, shown, spoken
+from wxgpt.language import current, shown, spoken
 from wxgpt.log import rendering
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def as_html(user: User, session: Session) -> Iterator[str]:
     from wxgptd.pages import html
 
     yield (
-        f'<!doctype html>\n<html lang="{"zh" if is_chinese() else "en"}">\n<meta charset="utf-8">\n'
+        f'<!doctype html>\n<html lang="{current()}">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
         f"<title>{escape(_title(session))}</title>\n<style>{STYLE}</style>\n"
         f"<h1>{escape(_title(session))}</h1>\n<p class=about>{escape(_about(user, session))}</p>"

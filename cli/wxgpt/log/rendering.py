@@ -78,6 +78,12 @@ def names(user: User) -> tuple[str, ...]:
     return user.openid, short, f"{user.account}/{short}"
 
 
+def aliases(user: User, given: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a user's names, and the one that the operator has given, by `ACCOUNT/OPENID`."""
+    named = given.get(f"{user.account}/{user.openid}")
+    return (*names(user), *([named] if named else []))
+
+
 def kind(record: AnyRecord) -> str:
     """Return the name of the event's kind."""
     return type(record.event).__name__
@@ -168,10 +174,10 @@ def as_line(record: AnyRecord, look: Look) -> str:
     return f"{head}{click.style(label, fg=colour)}{rest}"
 
 
-def when(at: float, *, utc: bool) -> str:
-    """Return a time: only the time of day if it is today's."""
+def when(at: float, *, utc: bool, now: float | None = None) -> str:
+    """Return a time: only the time of day if it is on the same day as `now`."""
     zone = UTC if utc else None
-    days = [datetime.fromtimestamp(moment, zone).date() for moment in (at, time.time())]
+    days = [datetime.fromtimestamp(moment, zone).date() for moment in (at, now or time.time())]
     whole = render.clock_time(at, utc=utc)
     return whole[6:] if days[0] == days[1] else whole[:11]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -35,8 +36,6 @@ def ship(after: str, once: bool) -> None:  # fmt: skip
       wxgpt log ship --after "$(ssh standby wxgpt log receive /var/lib/wxgptd --position)" |
         ssh standby wxgpt log receive /var/lib/wxgptd
     """
-    import os
-
     from wxgpt.log import pipes
     from wxgptd.eventlog.shipping.sending import Position
 

@@ -85,4 +85,5 @@ class Answers:
 
     def drop(self) -> None:
         """Delete the answers: they are in the configuration now."""
+        self._kept.clear()
         self._path.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.settings import Settings
 
 MOST_SEARCHED = 10_000
-"""Users are looked up by the beginning of a name among so many, those last heard from."""
+"""An OpenID is looked up by its beginning among so many users, those last heard from."""
 
 
 class _Criteria(NamedTuple):
