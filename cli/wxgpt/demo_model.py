@@ -107,7 +107,7 @@ def plan(messages: Packed) -> tuple[str, float]:
 
 
 class DemoModel(Resource):
-    """`POST .../chat/completions`, below any path."""
+    """`POST .../chat/completions` and `GET .../models`, below any path."""
 
     def __init__(self, clock: IReactorTime) -> None:
         super().__init__()
@@ -118,6 +118,11 @@ class DemoModel(Resource):
         return self
 
     def render_GET(self, request: Request) -> bytes:
+        if request.path.endswith(b"/models"):
+            request.setHeader("content-type", "application/json")
+            return json.dumps(
+                {"object": "list", "data": [{"id": NAME, "object": "model"}]}
+            ).encode()
         request.setHeader("content-type", "text/plain; charset=utf-8")
         calls = f"{self.calls} {'call' if self.calls == 1 else 'calls'}"
         return f"the demo model: POST to /v1/chat/completions\n{calls}\n".encode()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from tests.support.scripted_model import ScriptedModel
 from tests.support.terminal import converse
 from wxgpt.failures import UsageFailure
-from wxgpt.setup import checks, trial
+from wxgpt.setup import checks, model_choice, trial
 from wxgpt.setup.providers import PROVIDERS
 from wxgptd import config as cfg
 
@@ -51,7 +53,8 @@ def test_options_become_a_configuration_readable_only_by_its_owner(tmp_path):
     account, assistant = config.account["main"], config.assistant["chatgpt"]
     assert re.fullmatch(r"[A-Za-z0-9]{32}", account.token.reveal())
     assert re.fullmatch(r"[A-Za-z0-9]{43}", account.aes_key.reveal())
-    assert (assistant.base_url, assistant.model) == ("https://api.deepseek.com", "deepseek-chat")
+    assert (assistant.base_url, assistant.model) == ("https://api.deepseek.com", "deepseek-flash")
+    assert assistant.extra_body == {"thinking": {"type": "disabled"}}
     assert assistant.api_key.reveal() == "sk-canary"
     assert list(cfg.doubts(config)) == []
 
@@ -113,7 +116,7 @@ def test_every_provider_gives_a_valid_configuration(provider, tmp_path):
     preset = PROVIDERS[provider]
     address = "https://res.example.org/v1"
     more = ["--base-url", address] if not preset.base_url else []
-    more += ["--model", "m"] if not preset.model else []
+    more += ["--model", "m"] if not preset.models else []
     result = init(
         tmp_path, "--provider", provider, "--domain", "chat.example.org", "--plain",
         *more, WXGPT_API_KEY="sk-1",
@@ -192,7 +195,7 @@ def type_into(tmp_path, answers, *options):
 
 
 REST = [
-    ("预算 [20]:", "5"), ("example.com:", "chat.example.org"), ("AppID:", "wx0123456789"),
+    ("要改就选 n） [Y/n]:", "y"), ("example.com:", "chat.example.org"), ("AppID:", "wx0123456789"),
     ("就选 n） [Y/n]:", "y"), ("网站服务器", "caddy"),
 ]  # fmt: skip
 
@@ -200,8 +203,9 @@ REST = [
 def test_init_prompts_at_a_terminal_and_hides_the_key(tmp_path):
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
     answers = [
-        ("服务商 [deepseek]:", "deepsek"), ("服务商 [deepseek]:", "2"), ("模型 [qwen-plus]:", ""),
-        ("密钥:", "sk-canary"), ("预算 [20]:", "很多"), ("预算 [20]:", "5"),
+        ("服务商 [deepseek]:", "deepsek"), ("服务商 [deepseek]:", "2"), ("密钥:", "sk-canary"),
+        ("模型 [qwen-plus]:", ""), ("要改就选 n） [Y/n]:", "n"), ("输出） [4/16]:", "1"),
+        ("不限） [20]:", "很多"), ("不限） [20]:", "5"), ("不限） [100]:", "30"),
         ("example.com:", "chat"), ("example.com:", "https://chat.example.org/"),
         ("AppID:", "wx0123456789"), ("就选 n） [Y/n]:", "y"), ("开机自动启动吗？ [Y/n]:", "y"),
         ("网站服务器", "caddy"),
@@ -212,6 +216,9 @@ def test_init_prompts_at_a_terminal_and_hides_the_key(tmp_path):
     assert "还没有解析" in output or "指向" in output
     assistant = cfg.load(tmp_path / CONFIG).assistant["chatgpt"]
     assert (assistant.model, assistant.daily_budget) == ("qwen-plus", 5)
+    assert (assistant.price_per_million.input, assistant.price_per_million.output) == (1, 1)
+    assert cfg.load(tmp_path / CONFIG).limits.questions_per_day == 30
+    assert "price_per_million" not in output  # they were agreed, there is nothing left to check
     assert cfg.load(tmp_path / CONFIG).account["main"].open_without_command
     assert (tmp_path / "etc/systemd/system/wxgptd.socket").exists()
 
@@ -227,8 +234,9 @@ def test_a_wrong_key_is_found_at_the_prompt(tmp_path, model):
     refusals = [(401, '{"error": {"message": "Incorrect API key sk-canary1"}}')]
     model.refuses = lambda _: refusals.pop() if refusals else None
     answers = [
-        ("服务商 [deepseek]:", "other"), ("base_url）:", model.base_url), ("模型:", "m"),
-        ("密钥:", "sk-canary1"), ("以后再改） [Y/n]:", "y"), ("密钥:", "sk-canary2"), *REST,
+        ("服务商 [deepseek]:", "other"), ("base_url）:", model.base_url),
+        ("密钥:", "sk-canary1"), ("模型:", "m"), ("以后再改） [Y/n]:", "y"),
+        ("密钥:", "sk-canary2"), *REST,
     ]  # fmt: skip
     status, output, left = type_into(tmp_path, answers)
     assert (status, left) == (0, []), output
@@ -241,8 +249,8 @@ def test_a_wrong_key_is_found_at_the_prompt(tmp_path, model):
 def test_an_unknown_model_is_asked_for_again_and_a_refusal_can_be_ignored(tmp_path, model):
     model.refuses = lambda _: (404, '{"error": {"message": "The model m1 does not exist"}}')
     answers = [
-        ("服务商 [deepseek]:", "other"), ("base_url）:", model.base_url), ("模型:", "m1"),
-        ("密钥:", "sk-canary"), ("以后再改） [Y/n]:", "y"), ("模型:", "m2"),
+        ("服务商 [deepseek]:", "other"), ("base_url）:", model.base_url), ("密钥:", "sk-canary"),
+        ("模型:", "m1"), ("以后再改） [Y/n]:", "y"), ("模型:", "m2"),
         ("以后再改） [Y/n]:", "n"), *REST,
     ]  # fmt: skip
     status, output, left = type_into(tmp_path, answers)
@@ -250,11 +258,111 @@ def test_an_unknown_model_is_asked_for_again_and_a_refusal_can_be_ignored(tmp_pa
     assert cfg.load(tmp_path / CONFIG).assistant["chatgpt"].model == "m2"
 
 
+def test_the_models_that_the_server_offers_are_shown(tmp_path, model):
+    model.offers = ["text-embedding-3", "whisper-1", "chat-2", "chat-2-mini"]
+    answers = [
+        ("服务商 [deepseek]:", "other"), ("base_url）:", model.base_url), ("密钥:", "sk-canary"),
+        ("模型:", "chat-2"), *REST,
+    ]  # fmt: skip
+    status, output, left = type_into(tmp_path, answers)
+    assert (status, left) == (0, []), output
+    assert "服务器提供：chat-2, chat-2-mini" in output
+    assert "embedding" not in output
+
+
+def test_a_retired_default_is_not_proposed(model):
+    preset = PROVIDERS["deepseek"]._replace(models=("retired", "present"))
+    server = trial.Server(model.base_url, "sk-1", {})
+    model.offers = ["other", "present"]
+    assert model_choice.default_of(preset, trial.offered(server)) == "present"
+    model.offers = ["other"]
+    assert model_choice.default_of(preset, trial.offered(server)) == ""
+    model.offers = None  # it does not say: the name is proposed, and the trial decides
+    assert model_choice.default_of(preset, trial.offered(server)) == "retired"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"data": 3}', b'{"data": [1]}', b'{"data": [{}]}', b"\xff", b"[" * 9],
+)
+def test_what_is_no_list_of_models_is_ignored(body, model):
+    model.offers = []
+    assert trial.offered(trial.Server(f"{model.base_url}", "", {})) == ()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=_answer_once, args=(server, body), daemon=True)
+        answering.start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        assert trial.offered(trial.Server(address, "", {})) == ()
+        answering.join(10)
+
+
+def _answer_once(server: socket.socket, body: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+
+def test_a_trial_ends_even_if_the_server_sends_a_byte_now_and_then(monkeypatch):
+    monkeypatch.setattr(trial, "PATIENCE_S", 0.3)
+    over = threading.Event()
+
+    def trickle(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not over.wait(0.05):
+                connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=trickle, args=(server,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        tried = trial.one_token(trial.Server(address, "", {}), "m")
+        over.set()
+    assert (str(tried.why), tried.blames) == ("no answer within 0.3 s", "base_url")
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        ("https://a.test/v1", "https://a.test/v1/models"),
+        ("https://a.test/v1/", "https://a.test/v1/models"),
+        ("https://a.test/v1/chat/completions", "https://a.test/v1/models"),
+        ("https://a.test/d?api-version=1", "https://a.test/d/models?api-version=1"),
+    ],
+)
+def test_addresses_are_completed_as_the_daemon_completes_them(address, asked):
+    assert trial.Server(address, "", {}).request("/models").full_url == asked
+
+
+@pytest.mark.parametrize(
+    ("typed", "price"),
+    [("2/8", (2, 8)), ("2／8", (2, 8)), ("0.5 2", (0.5, 2)), ("3", (3, 3)), ("2，8", (2, 8))],
+)
+def test_prices_can_be_written_in_several_ways(typed, price):
+    assert checks.price_of(typed) == price
+
+
+@pytest.mark.parametrize("typed", ["", "a/b", "1/2/3", "-1/2", "nan/1", "/"])
+def test_what_is_no_price_is_refused(typed):
+    with pytest.raises(UsageFailure, match="such as"):
+        checks.price_of(typed)
+
+
+def test_prices_and_limits_can_be_options(tmp_path):
+    given = ("--price", "1.5/3", "--questions-per-day", "7", "--daily-budget", "2")
+    assert init(tmp_path, *required_options(tmp_path, *given)).returncode == 0
+    config = cfg.load(tmp_path / CONFIG)
+    assistant = config.assistant["chatgpt"]
+    assert (assistant.price_per_million.input, assistant.price_per_million.output) == (1.5, 3)
+    assert (assistant.daily_budget, config.limits.questions_per_day) == (2, 7)
+
+
 def test_what_was_typed_survives_an_interruption(tmp_path):
     kept = tmp_path / "kept" / "wxgpt" / "init.json"
     answers = [
-        ("服务商 [deepseek]:", "qwen"), ("模型 [qwen-plus]:", ""), ("密钥:", "sk-canary"),
-        ("预算 [20]:", None),
+        ("服务商 [deepseek]:", "qwen"), ("密钥:", "sk-canary"), ("模型 [qwen-plus]:", ""),
+        ("要改就选 n） [Y/n]:", None),
     ]  # fmt: skip
     status, output, _ = type_into(tmp_path, answers, "--no-try")
     assert status == 130

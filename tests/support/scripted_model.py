@@ -48,6 +48,8 @@ class ScriptedModel:
         self._answers: dict[str, list[Answer]] = {}
         self.refuses: Callable[[str], tuple[int, str] | None] = lambda _: None
         """Returns the status and the body to reject a question with, or None."""
+        self.offers: list[str] | None = None
+        """The names of its models; None: it does not list them."""
         self.asked: list[str] = []
         self.delay_s = 0.0
         """How long the model takes to respond."""
@@ -60,12 +62,19 @@ class ScriptedModel:
                 with contextlib.suppress(ConnectionError):  # the daemon was killed
                     super().handle()
 
+            def do_GET(self) -> None:
+                if model.offers is None:
+                    self._send_whole(404, "no such page")
+                    return
+                names = [{"id": name} for name in model.offers]
+                self._send_whole(200, json.dumps({"object": "list", "data": names}))
+
             def do_POST(self) -> None:
                 size = int(self.headers["Content-Length"])
                 question = _words(json.loads(self.rfile.read(size))["messages"][-1]["content"])
                 model.asked.append(question)
                 if rejection := model.refuses(question):
-                    self._reject(*rejection)
+                    self._send_whole(*rejection)
                     return
                 time.sleep(model.delay_s)
                 self.send_response(200)
@@ -85,7 +94,7 @@ class ScriptedModel:
                 except OSError:
                     pass  # the daemon hung up
 
-            def _reject(self, status: int, body: str) -> None:
+            def _send_whole(self, status: int, body: str) -> None:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body.encode())))
                 self.end_headers()

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("systemd")]
 
 ANSWERS = [
     ("服务商 [deepseek]:", "other"), ("base_url）:", "https://model.test:9443/v1"),
-    ("模型:", "demo"), ("密钥:", "sk-canary-key"), ("预算 [20]:", "5"),
+    ("密钥:", "sk-canary-key"), ("模型:", "demo"), ("要改就选 n） [Y/n]:", ""),
     ("example.com:", "chat.example.org"), ("AppID:", "wx0123456789"), ("就选 n） [Y/n]:", "是"),
     ("开机自动启动吗？ [Y/n]:", "是"), ("网站服务器", "none"), ("逐项检查吗？ [Y/n]:", "是"),
 ]  # fmt: skip

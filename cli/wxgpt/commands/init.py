@@ -29,8 +29,11 @@ STARTING = (
 @click.option("--model", metavar="NAME", help="The model.")
 @click.option("--api-key-file", type=click.File("rb"), metavar="FILE",
               help="A file with the API key; - reads it from standard input.")  # fmt: skip
+@click.option("--price", metavar="INPUT/OUTPUT", help="Prices per million tokens, such as 2/8.")
 @click.option("--daily-budget", type=click.FloatRange(0), metavar="AMOUNT",
               help="Daily budget, in the currency of the prices; 0: no limit.")  # fmt: skip
+@click.option("--questions-per-day", type=click.IntRange(0, 10**9), metavar="N",
+              help="Questions that each user may ask a day; 0: no limit.")  # fmt: skip
 @click.option("--fit/--no-fit", default=False,
               help="Ask the model for answers short enough for the time WeChat waits.")  # fmt: skip
 @click.option("--only-ai/--shared", default=None,
@@ -198,7 +201,7 @@ class _Setup:
 
     def _start(self) -> None:
         """Start the daemon if the operator wants it, and check everything."""
-        from wxgpt.setup.interview import confirmed, on_terminal
+        from wxgpt.setup.questions import confirmed, on_terminal
 
         if not on_terminal() or not confirmed(say("Start it now, and check everything?")):
             return

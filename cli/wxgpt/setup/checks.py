@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 
 from wxgpt.failures import UsageFailure
-from wxgpt.setup.providers import PROVIDERS
+from wxgpt.setup.providers import PROVIDERS, Price
 from wxgptd.wording import say
 
 _DOMAIN = r"(?=.{4,190}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]+"
@@ -58,6 +58,29 @@ def budget(answer: str) -> float:
 def amount(answer: str) -> str:
     """Return an amount of money as text."""
     return str(budget(answer))
+
+
+def price(answer: str) -> str:
+    """Return prices of input and output, such as 2/8."""
+    return str(price_of(answer))
+
+
+def price_of(answer: str) -> Price:
+    """Return prices that were written as 2/8; a single one holds for both."""
+    parts = re.split(r"[/／,，、\s]+", answer.strip())
+    if len(parts) not in (1, 2) or not all(parts):
+        raise UsageFailure(
+            say("{answer!r} is not a price for input and output, such as 2/8", answer=answer)
+        )
+    amounts = [budget(part) for part in parts]
+    return Price(amounts[0], amounts[-1])
+
+
+def count(answer: str) -> str:
+    """Return a number of things."""
+    if not re.fullmatch(r"[0-9]{1,9}", answer):
+        raise UsageFailure(say("{answer!r} is not a number, such as 100", answer=answer))
+    return str(int(answer))
 
 
 def base_url(answer: str) -> str:

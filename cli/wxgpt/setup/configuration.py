@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import tomlkit
 
+from wxgpt.setup.model_choice import Choice
+from wxgpt.setup.spending import Spending
+
 ONLY_AI_TTL = "2h"
 """Long sessions do no harm in an account where only the AI answers."""
 
@@ -35,11 +38,8 @@ class Wanted(NamedTuple):
     app_id: str
     aes_key: str
     assistant: str
-    base_url: str
-    api_key: str
-    model: str
-    more: str
-    daily_budget: float
+    model: Choice
+    costs: Spending
     fits_window: bool = False
     only_ai: bool = False
 
@@ -84,7 +84,7 @@ ttl = {ttl}
 [limits]
 # 每个用户的限制，0 不限。 · Limits per user; 0: no limit.
 messages_per_minute = 20
-questions_per_day = 100
+questions_per_day = {questions_per_day}
 tokens_per_day = 200000
 
 # 不归模型管的消息：关键词回复，或者交给原来的后台。
@@ -120,8 +120,8 @@ _PLAIN = """\
 
 
 _BUDGET = """\
-# 每百万 token 的价格：请改成服务商网站上的。 · Prices per million tokens: enter your provider's.
-price_per_million = {{ input = 4, output = 16 }}
+# 每百万 token 的价格，和服务商的价目表一致。 · Prices per million tokens: check your provider's.
+price_per_million = {{ input = {price.input:g}, output = {price.output:g} }}
 # 一天的预算，和上面的价格同一种货币，花完就停到第二天，0 不限。
 # Daily budget, in the currency of the prices above; 0: no limit.
 daily_budget = {daily_budget:g}"""
@@ -138,6 +138,7 @@ def written(wanted: Wanted) -> str:
     def quoted(text: str) -> str:
         return tomlkit.string(text).as_string()
 
+    costs = wanted.costs
     safe = _SAFE if wanted.app_id else _PLAIN
     return _TEMPLATE.format(
         listen=quoted(wanted.listen),
@@ -148,12 +149,15 @@ def written(wanted: Wanted) -> str:
         safe=safe.format(app_id=quoted(wanted.app_id), aes_key=quoted(wanted.aes_key)),
         assistant=wanted.assistant,
         command=quoted(f"/{wanted.assistant}"),
-        base_url=quoted(wanted.base_url),
-        api_key=quoted(wanted.api_key),
-        model=quoted(wanted.model),
-        more=f"{wanted.more}\n" if wanted.more else "",
+        base_url=quoted(wanted.model.base_url),
+        api_key=quoted(wanted.model.api_key),
+        model=quoted(wanted.model.model),
+        more=f"{more}\n" if (more := wanted.model.preset.more) else "",
         fit="" if wanted.fits_window else "#",
         opening=_ONLY_AI if wanted.only_ai else _SHARED,
         ttl=quoted(ONLY_AI_TTL if wanted.only_ai else "5m"),
-        budget=(_BUDGET if wanted.daily_budget else _FREE).format(daily_budget=wanted.daily_budget),
+        budget=(_BUDGET if wanted.model.preset.keys else _FREE).format(
+            price=costs.price, daily_budget=costs.daily_budget
+        ),
+        questions_per_day=costs.questions_per_day,
     )

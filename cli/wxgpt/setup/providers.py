@@ -1,92 +1,136 @@
-"""Presets for model providers: the API's address and a default model."""
+"""Presets for model providers: the API's address, models, prices and where to get a key.
+
+Names and prices were looked up in November 2026. Providers change both often, so `wxgpt init` asks
+the server which models it offers, and shows where to check the prices.
+"""
 
 from __future__ import annotations
 
+import tomllib
 from typing import NamedTuple
+
+from wxgptd.untyped import Json
+
+NO_THINKING = """\
+# 不先思考，直接回答：微信等不了那么久。 · No thoughts before the answer: WeChat does not wait.
+extra_body = { thinking = { type = "disabled" } }"""
+
+
+class Price(NamedTuple):
+    """Prices per million tokens, in the provider's currency."""
+
+    input: float
+    output: float
+
+    def __str__(self) -> str:
+        return f"{self.input:g}/{self.output:g}"
+
+
+CAUTIOUS = Price(4, 16)
+"""More than most models cost: the bot pauses too early rather than too late."""
 
 
 class Provider(NamedTuple):
-    """One provider. `model` is the default, or empty if there is none.
+    """One provider. The first of `models` that the server offers is the default.
 
-    `keys` is where to create API keys, or empty if none is needed. `more` holds further lines for
-    the assistant's table.
+    `keys` is where to create API keys, or empty if none is needed. `prices` is its price list.
+    `more` holds further lines for the assistant's table.
     """
 
     title: str
     base_url: str
-    model: str
+    models: tuple[str, ...] = ()
     keys: str = ""
+    prices: str = ""
+    price: Price = CAUTIOUS
     more: str = ""
+
+    @property
+    def settings(self) -> Json:
+        """The further settings of the assistant, parsed."""
+        return tomllib.loads(self.more)
 
 
 PROVIDERS = {
     "deepseek": Provider(
         "DeepSeek 深度求索",
         "https://api.deepseek.com",
-        "deepseek-chat",
+        ("deepseek-flash", "deepseek-v4-flash"),
         "https://platform.deepseek.com/api_keys",
+        "https://api-docs.deepseek.com/zh-cn/quick_start/pricing",
+        Price(2, 8),  # at peak hours, without the cache
+        NO_THINKING,
     ),
     "qwen": Provider(
         "通义千问 Qwen",
         "https://dashscope.aliyuncs.com/compatible-mode/v1",
-        "qwen-plus",
+        ("qwen-plus", "qwen-flash", "qwen-turbo"),
         "https://bailian.console.aliyun.com/",
+        "https://help.aliyun.com/zh/model-studio/model-pricing",
     ),
     "kimi": Provider(
         "Kimi (Moonshot)",
         "https://api.moonshot.cn/v1",
-        "moonshot-v1-auto",
+        ("moonshot-v1-auto", "moonshot-v1-32k", "kimi-k2.6"),
         "https://platform.moonshot.cn/console/api-keys",
+        "https://platform.moonshot.cn/docs/pricing/chat",
+        Price(10, 30),
     ),
     "glm": Provider(
         "智谱 GLM",
         "https://open.bigmodel.cn/api/paas/v4",
-        "glm-4-flash",
+        ("glm-4.7-flash", "glm-5.3-flash", "glm-4-flash-250414"),
         "https://open.bigmodel.cn/usercenter/apikeys",
+        "https://open.bigmodel.cn/pricing",
+        more=NO_THINKING,
     ),
     "doubao": Provider(
         "豆包 (火山方舟 Ark)",
         "https://ark.cn-beijing.volces.com/api/v3",
-        "",
+        (),
         "https://console.volcengine.com/ark",
+        "https://www.volcengine.com/docs/82379/1544106",
     ),
     "siliconflow": Provider(
         "硅基流动 SiliconFlow",
         "https://api.siliconflow.cn/v1",
-        "Qwen/Qwen2.5-7B-Instruct",
+        ("Qwen/Qwen2.5-7B-Instruct", "deepseek-ai/DeepSeek-V3.2", "deepseek-ai/DeepSeek-V3"),
         "https://cloud.siliconflow.cn/account/ak",
+        "https://siliconflow.cn/pricing",
     ),
     "openai": Provider(
         "OpenAI",
         "https://api.openai.com/v1",
-        "gpt-4o-mini",
+        ("gpt-6-luna", "gpt-5.6-luna", "gpt-4o-mini"),
         "https://platform.openai.com/api-keys",
+        "https://openai.com/api/pricing",
+        Price(0.1, 0.5),
     ),
     "openrouter": Provider(
         "OpenRouter",
         "https://openrouter.ai/api/v1",
-        "openai/gpt-4o-mini",
+        ("openai/gpt-6-luna", "openai/gpt-4o-mini", "openrouter/auto"),
         "https://openrouter.ai/keys",
+        "https://openrouter.ai/models",
     ),
     "mistral": Provider(
         "Mistral",
         "https://api.mistral.ai/v1",
-        "mistral-small-latest",
+        ("mistral-small-latest", "mistral-medium-latest"),
         "https://console.mistral.ai/api-keys",
+        "https://mistral.ai/pricing",
     ),
     "azure": Provider(
         "Azure OpenAI",
         "",
-        "gpt-4o-mini",
+        ("gpt-6-luna", "gpt-4o-mini"),
         "https://portal.azure.com/",
-        'auth = "api-key"',
+        "https://azure.microsoft.com/pricing/details/cognitive-services/openai-service/",
+        more='auth = "api-key"',
     ),
-    "ollama": Provider("Ollama, on this machine", "http://127.0.0.1:11434/v1", "qwen2.5:7b"),
-    "vllm": Provider("vLLM, on this machine", "http://127.0.0.1:8000/v1", ""),
-    "other": Provider(
-        "another provider (one-api, LiteLLM, …)",
-        "",
-        "",
-        "your provider's website",
+    "ollama": Provider(
+        "Ollama, on this machine", "http://127.0.0.1:11434/v1", ("qwen2.5:7b", "qwen3:8b")
     ),
+    "vllm": Provider("vLLM, on this machine", "http://127.0.0.1:8000/v1"),
+    "other": Provider("another provider (one-api, LiteLLM, …)", "", (), "your provider's website"),
 }

@@ -19,7 +19,7 @@ def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[st
             "This machine is set to UTC, so times and days would be in UTC:\n"
             "     timedatectl set-timezone Asia/Shanghai"
         )
-    if wanted.daily_budget:
+    if wanted.costs.daily_budget and not wanted.costs.is_agreed:
         yield say(
             "Check the price in {path} (price_per_million): the budget depends on it",
             path=place.config,

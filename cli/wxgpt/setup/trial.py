@@ -6,21 +6,35 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import socket
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from wxgpt import render
+from wxgptd.untyped import Json
 from wxgptd.wording import say
 
 PATIENCE_S = 20.0
 DNS_PATIENCE_S = 5.0
+MODELS_PATIENCE_S = 8.0
 MAX_BYTES = 4_096
+MAX_LIST_BYTES = 4 << 20
+ANSWERS = ("base_url", "api_key", "model")
+"""The answers that a trial depends on."""
 MORE_RECENT = "max_completion_tokens"
 """What some models want instead of `max_tokens`."""
+
+
+_OTHER = re.compile(
+    r"(?i)embed|rerank|whisper|tts|speech|audio|realtime|transcri|moderation|image|video|dall-e"
+    r"|sora|wanx|cogview|cogvideo|stable-diffusion|flux|ocr|\basr\b|bge-|guard"
+)
+"""Models that do not converse."""
 
 
 class Trial(NamedTuple):
@@ -33,10 +47,63 @@ class Trial(NamedTuple):
     blames: str = ""
 
 
-def one_token(base_url: str, api_key: str, model: str, *, auth: str = "bearer") -> Trial:
+class Server(NamedTuple):
+    """A model server, the key for it, and the further settings of its assistant."""
+
+    base_url: str
+    api_key: str
+    settings: Json
+
+    def request(self, path: str, body: Json | None = None) -> urllib.request.Request:
+        """Return a request with the key in the header that the server wants."""
+        head = {"Content-Type": "application/json", "User-Agent": "wxgpt init"}
+        if self.api_key:
+            named = self.settings.get("auth") == "api-key"
+            head |= (
+                {"api-key": self.api_key} if named else {"Authorization": f"Bearer {self.api_key}"}
+            )
+        address, _, query = self.base_url.partition("?")
+        address = f"{address.rstrip('/').removesuffix('/chat/completions')}{path}"
+        data = json.dumps(body).encode() if body is not None else None
+        return urllib.request.Request(f"{address}?{query}" if query else address, data, head)  # noqa: S310 (see `checks`)
+
+
+def offered(server: Server) -> tuple[str, ...]:
+    """Return the names of the models that the server offers for conversations, if it says so."""
+    found: list[str] = []
+
+    def look() -> None:
+        request = server.request("/models")
+        with (
+            contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError),
+            contextlib.suppress(http.client.HTTPException),
+            _opener().open(request, timeout=MODELS_PATIENCE_S) as answer,
+        ):
+            names = [str(model["id"]) for model in json.loads(answer.read(MAX_LIST_BYTES))["data"]]
+            found.extend(name for name in names if name and not _OTHER.search(name))
+
+    _within(MODELS_PATIENCE_S, look)
+    return tuple(dict.fromkeys(render.printable(name) for name in found))
+
+
+def one_token(server: Server, model: str) -> Trial:
     """Ask the model for one token, which is billed."""
+    found: list[Trial] = []
+    _within(PATIENCE_S, lambda: found.append(_one_token(server, model)))
+    if found:
+        return found[0]
+    return Trial(say("no answer within {patience_s:g} s", patience_s=PATIENCE_S), "base_url")
+
+
+def _one_token(server: Server, model: str) -> Trial:
+    question = {
+        "model": model, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1,
+        **server.settings.get("extra_body", {}),
+    }  # fmt: skip
+    base_url, api_key = server.base_url, server.api_key
     try:
-        with _opener().open(_request(base_url, api_key, model, auth), timeout=PATIENCE_S) as found:
+        request = server.request("/chat/completions", question)
+        with _opener().open(request, timeout=PATIENCE_S) as found:
             answer = found.read(1 << 20)
         # Some servers always stream.
         text = answer.decode("utf-8", "replace").removeprefix("data:").strip().split("\n")[0]
@@ -52,6 +119,13 @@ def one_token(base_url: str, api_key: str, model: str, *, auth: str = "bearer") 
     return Trial()
 
 
+def _within(patience_s: float, run: Callable[[], None]) -> None:
+    """Run something that cannot be interrupted, for at most `patience_s`."""
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(patience_s)
+
+
 def _refused(error: urllib.error.HTTPError, api_key: str, model: str) -> Trial:
     try:
         body = error.read(MAX_BYTES).decode("utf-8", "replace")
@@ -65,17 +139,6 @@ def _refused(error: urllib.error.HTTPError, api_key: str, model: str) -> Trial:
         return Trial(say("the server rejects the key: {detail}", detail=detail), "api_key")
     what = say("HTTP {status}: {detail}", status=error.code, detail=detail)
     return Trial(what, _blamed(error.code, detail, model))
-
-
-def _request(base_url: str, api_key: str, model: str, auth: str) -> urllib.request.Request:
-    head = {"Content-Type": "application/json", "User-Agent": "wxgpt init"}
-    if api_key:
-        head |= (
-            {"api-key": api_key} if auth == "api-key" else {"Authorization": f"Bearer {api_key}"}
-        )
-    question = {"model": model, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1}
-    address = f"{base_url.rstrip('/')}/chat/completions"
-    return urllib.request.Request(address, json.dumps(question).encode(), head)  # noqa: S310 (see `checks`)
 
 
 def _blamed(status: int, detail: str, model: str) -> str:
@@ -102,9 +165,7 @@ def address_of(domain: str) -> str | None:
         with contextlib.suppress(OSError, UnicodeError):
             found.append(socket.gethostbyname(domain))
 
-    thread = threading.Thread(target=resolve, daemon=True)  # it cannot be interrupted
-    thread.start()
-    thread.join(DNS_PATIENCE_S)
+    _within(DNS_PATIENCE_S, resolve)
     return found[0] if found else None
 
 

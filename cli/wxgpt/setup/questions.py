@@ -1,0 +1,157 @@
+"""Ask for what `wxgpt init` needs: an option, what was kept of an earlier run, or the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+
+import click
+
+from wxgpt.failures import UsageFailure
+from wxgpt.language import shown, spoken
+from wxgpt.setup import checks
+from wxgpt.setup.answers import Answers
+from wxgptd.wording import say
+
+Check = Callable[[str], str]
+
+
+class Questions:
+    """The options that were `given`, and the `answers` so far.
+
+    Every method raises UsageFailure for an invalid option, and for a missing one if there is no
+    terminal to ask at.
+    """
+
+    def __init__(self, given: Mapping[str, object], answers: Answers) -> None:
+        self.given = given
+        self._answers = answers
+        self._asked_again: set[str] = set()
+        self._reused: set[str] = set()
+
+    def value(
+        self, key: str, prompt: str, default: str, *, ask: bool = False, check: Check = checks.text
+    ) -> str:
+        """Return the given value, the default, or the operator's answer."""
+        again = self.is_asked_again(key)
+        if default and not self.given[key] and not (ask and on_terminal()) and not again:
+            return default
+        return self.answer(key, prompt, check, default)
+
+    def answer(
+        self, key: str, prompt: str, check: Check, default: str = "", *, hint: str = ""
+    ) -> str:
+        """Return the given value, or prompt for it until the answer is valid."""
+        if (given := self.given.get(key)) and not self.is_asked_again(key):
+            return check(str(given).strip())
+        if (kept := self.kept(key, check)) is not None:
+            return kept
+        if not on_terminal():
+            option = f"--{key.replace('_', '-')}"
+            raise UsageFailure(
+                say("{option} is missing, and there is no terminal to prompt on", option=option)
+            )
+        if hint:
+            click.echo(hint, err=True)
+        return self.keep(key, prompted(prompt, check, default or None))
+
+    def confirm(self, key: str, prompt: str) -> bool:
+        """Return the operator's yes or no."""
+        kept = self._answers.get(key)
+        if kept is None:
+            kept = self.keep(key, "y" if confirmed(prompt) else "n")
+        return kept == "y"
+
+    def kept(self, key: str, check: Check) -> str | None:
+        """Return a kept answer, and say so; None if there is none, or if it is not valid."""
+        kept = self._answers.get(key)
+        if kept is None:
+            return None
+        try:
+            answer = check(kept)
+        except UsageFailure:
+            return None
+        if on_terminal() and key not in self._reused:
+            self._reused.add(key)
+            shown_answer = "***" if key == "api_key" else answer
+            click.echo(spoken("  kept: {answer}", answer=shown_answer), err=True)
+        return answer
+
+    def keep(self, key: str, answer: str) -> str:
+        """Keep an answer, and return it."""
+        self._answers.keep(key, answer)
+        return answer
+
+    def is_kept(self, key: str, answer: str | None = None) -> bool:
+        """Return whether there is an answer to a question, or that `answer`."""
+        kept = self._answers.get(key)
+        return kept is not None if answer is None else kept == answer
+
+    def ask_again(self, *keys: str) -> None:
+        """Forget answers that were wrong, and ask for them even if they were given as options."""
+        for key in keys:
+            self._answers.forget(key)
+            self._asked_again.add(key)
+
+    def is_asked_again(self, key: str) -> bool:
+        """Return whether an earlier answer was wrong."""
+        return key in self._asked_again
+
+
+def prompted(
+    prompt: str,
+    check: Check,
+    default: str | None,
+    *,
+    hidden: bool = False,
+    show_default: bool = True,
+) -> str:
+    """Prompt at the terminal until `check` accepts the answer, and return its result."""
+    answer: str = click.prompt(
+        shown(prompt),
+        default=default,
+        value_proc=_for_click(check),
+        hide_input=hidden,
+        show_default=show_default,
+        err=True,
+    )
+    return answer
+
+
+def _for_click(check: Check) -> Check:
+    """Adapt `check` to click, which prompts again when it rejects an answer."""
+
+    def take(answer: str) -> str:
+        try:
+            return check(answer.strip())
+        except UsageFailure as failure:
+            hint = failure.hint and f" ({shown(failure.hint)})"
+            raise click.UsageError(f"{shown(failure)}{hint}") from None
+
+    return take
+
+
+def confirmed(prompt: str) -> bool:
+    """Ask a yes-or-no question, in either language; an empty answer means yes."""
+
+    def check(answer: str) -> str:
+        word = answer.lower().rstrip("。.!！")
+        if word in ("y", "yes", "是", "是的", "对", "好", "嗯"):
+            return "y"
+        if word in ("n", "no", "否", "不", "不是", "不要"):
+            return ""
+        raise UsageFailure(say("answer y or n"))
+
+    answer: str = click.prompt(
+        f"{shown(prompt)} [Y/n]",
+        default="y",
+        value_proc=_for_click(check),
+        show_default=False,
+        err=True,
+    )
+    return bool(answer)
+
+
+def on_terminal() -> bool:
+    """Return whether there is a terminal to prompt at."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
