@@ -103,7 +103,7 @@ CHINESE = Language(
     "由 `make docs` 从代码生成；[etc/wxgptd.toml](../../etc/wxgptd.toml) 里有每一个键和它的默认值，可以直接复制。\n"
     "`wxgpt check` 找出每一处错误，`wxgpt check --effective` 显示每个值和它的来源。改完运行\n"
     "`systemctl reload wxgptd` 就生效；标着 ↻ 的键要重启。\n\n"
-    "*时间*写成 `400ms`、`30s`、`5m`、`2h`、`7d`；*大小*写成 `16KiB`、`64MiB`；*密钥*可以直接写，也可以写成\n"
+    "*时间*写成 `400ms`、`30s`、`5m`、`2h`、`7d`，也可以写 `30秒`、`5分钟`、`2小时`、`7天`；*大小*写成 `16KiB`、`64MiB`；*密钥*可以直接写，也可以写成\n"
     "`env:环境变量`、`file:文件`、`credential:名字`（systemd）。",
     "| 键 | 类型 | 默认值 | |\n| --- | --- | --- | --- |",
     "↻",

@@ -58,6 +58,21 @@ def test_a_minimal_configuration_is_enough(tmp_path):
     assert cfg.chat_command("chatgpt", config.assistant["chatgpt"]) == "/chatgpt"
 
 
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("400毫秒", 0.4), ("30秒", 30), ("30 秒钟", 30), ("5分", 300), ("5分钟", 300), ("1.5小时", 5_400),
+     ("7天", 604_800), ("7 d", 604_800)],
+)  # fmt: skip
+def test_a_time_can_be_written_in_chinese(tmp_path, written, seconds):
+    text = GOOD.replace("[account", f'timestamp_tolerance = "{written}"\n[account', 1)
+    assert load(write_config(tmp_path, text), {}).server.timestamp_tolerance == seconds
+
+
+@pytest.mark.parametrize("written", ["5刻钟", "五分钟", "٣m", "5分钟半", "-5秒"])
+def test_what_is_no_time_is_refused_in_chinese_too(tmp_path, written):
+    assert "must be a time" in faults(tmp_path, f'{GOOD}[links]\nttl = "{written}"\n')[0]
+
+
 def test_durations_and_sizes_may_have_units(tmp_path):
     text = GOOD + '[session]\nttl = "90s"\nmax_question = "4KiB"\n[links]\nttl = 3600\n'
     config = load(write_config(tmp_path, text), {})

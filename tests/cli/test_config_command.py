@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import tomlkit
 
 from tests.support.terminal import converse
 from wxgpt.failures import UsageFailure
@@ -62,6 +63,31 @@ def test_a_value_is_set_and_the_comments_stay(place):
     assert configured(place).session.ttl == 600
 
 
+@pytest.mark.parametrize(
+    ("before", "key", "after"),
+    [
+        ("", "session.ttl", "[session]\nttl = 3\n"),
+        ("# a\n", "session.ttl", "# a\n\n[session]\nttl = 3\n"),
+        ("[a]\nx = 1\n\n# b\n[b]\n", "a.ttl", "[a]\nx = 1\nttl = 3\n\n# b\n[b]\n"),
+        ("[a]\n# x\n[b]\ny = 1\n", "b.ttl", "[a]\n# x\n[b]\ny = 1\nttl = 3\n"),
+        ("[a.x]\n# l\n[l]\n[a.y]\n", "a.z.ttl", "[a.x]\n# l\n[l]\n[a.y]\n\n[a.z]\nttl = 3\n"),
+        ("[a]\nx = 1\n[l]\n[a.y]\n", "a.ttl", "[a]\nx = 1\nttl = 3\n[l]\n[a.y]\n"),
+        ("a = { x = 1 }\n", "a.ttl", "a = { x = 1,ttl = 3 }\n"),
+        ("a.x = 1\n# l\n[l]\n", "a.ttl", "a.x = 1\na.ttl = 3\n# l\n[l]\n"),
+    ],
+)
+def test_a_comment_stays_above_what_it_is_about(before, key, after):
+    assert editing.with_value(tomlkit.parse(before), key, 3) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "key"), [("[[a]]\nx = 1\n", "a.ttl"), ("a = { x = { y = 1 } }\n", "a.z.ttl")]
+)
+def test_what_is_inside_a_value_is_left_to_the_editor(before, key):
+    with pytest.raises(UsageFailure, match="in a list of tables or in a value"):
+        editing.with_value(tomlkit.parse(before), key, 3)
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("key", "value", "read"),
@@ -70,6 +96,7 @@ def test_a_value_is_set_and_the_comments_stay(place):
         ("assistant.chatgpt.model", "4", lambda c: c.assistant["chatgpt"].model == "4"),
         ("assistant.chatgpt.vision", "true", lambda c: c.assistant["chatgpt"].vision),
         ("pictures.hosts", '["qpic.cn"]', lambda c: c.pictures.hosts == ("qpic.cn",)),
+        ("session.ttl", "10分钟", lambda c: c.session.ttl == 600),
         ("account.main.welcome", "你好", lambda c: c.account["main"].welcome == "你好"),
     ],
 )

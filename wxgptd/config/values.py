@@ -124,7 +124,12 @@ def revealed(secret: Secret, otherwise: str = "") -> str:
 
 MAX_DURATION_S = 10 * 365 * 86_400.0
 
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_UNITS_S = {
+    "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0,
+    "毫秒": 0.001, "秒": 1.0, "秒钟": 1.0, "分": 60.0, "分钟": 60.0, "小时": 3_600.0,
+    "天": 86_400.0,
+}  # fmt: skip
+_TIME = re.compile(rf"([0-9]+(?:\.[0-9]+)?)\s*({'|'.join(_UNITS_S)})")
 _UNITS_BYTES = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
@@ -140,7 +145,7 @@ def _strict(kind: type, name: str) -> Given:
 def _duration(value: Given, _: object) -> Duration:
     if type(value) in (int, float) and 0 <= value <= MAX_DURATION_S:
         return Duration(float(value))
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", value) if type(value) is str else None
+    match = _TIME.fullmatch(value) if type(value) is str else None
     if match is None:
         raise ValueError(
             say("must be a time such as 400ms, 30s, 5m, 2h or 7d, not {value!r}", value=value)

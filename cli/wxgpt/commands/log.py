@@ -72,26 +72,19 @@ def stat(output: str) -> None:
     _show_files(infos, snapshots)
 
 
+def _file_row(name: str, size: str, commits: str, events: str, what: str) -> str:
+    figures = "".join(render.pad_left(figure, 12) for figure in (size, commits, events))
+    return f"{render.pad(name, 26)}{figures}  {what}".rstrip()
+
+
 def _show_files(infos: Sequence[SegmentInfo], snapshots: Sequence[Path]) -> None:
+    titles = spoken("file"), spoken("bytes"), spoken("commits"), spoken("events")
+    render.row(_file_row(*titles, ""))
     for info in infos:
-        click.echo(
-            spoken(
-                "{name}  {size:>12,} bytes  {frames:>9,} commits  {events:>9,} events  {tail}",
-                name=info.path.name,
-                size=info.size,
-                frames=info.frames,
-                events=info.events,
-                tail=shown(info.tail.__name__.lower()),
-            )
-        )
+        figures = f"{info.size:,}", f"{info.frames:,}", f"{info.events:,}"
+        render.row(_file_row(info.path.name, *figures, shown(info.tail.__name__.lower())))
     for path in snapshots:
-        click.echo(
-            spoken(
-                "{name}  {st_size:>11,} bytes  snapshot",
-                name=path.name,
-                st_size=path.stat().st_size,
-            )
-        )
+        render.row(_file_row(path.name, f"{path.stat().st_size:,}", "", "", spoken("snapshot")))
     total = sum(info.events for info in infos)
     size = sum(info.size for info in infos)
     snapshots_size = sum(path.stat().st_size for path in snapshots)

@@ -145,7 +145,7 @@ def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> N
     )
     for row in shown:
         session = row["session"]
-        click.echo(
+        render.row(
             spoken(
                 "{account}/{user}  version {version}",
                 account=row["account"],
@@ -154,9 +154,9 @@ def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> N
             )
         )
         if session is None:
-            click.echo(spoken("  no session"))
+            render.row(spoken("  no session"))
         else:
-            click.echo(
+            render.row(
                 spoken(
                     "  session {id} with {assistant}",
                     id=session["id"],
@@ -164,10 +164,10 @@ def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> N
                 )
             )
             for message in session["context"]:
-                text = render.shorten(render.printable(message["content"]), 80)
-                click.echo(f"    {message['role']:<9} {text}")
+                text = render.shorten(render.printable(message["content"]), 66)
+                render.row(f"    {message['role']:<9} {text}")
         for window in row["open_windows"]:
-            click.echo(
+            render.row(
                 spoken(
                     "  open window {delivery}, attempt {attempts}",
                     delivery=window["delivery"],
@@ -175,7 +175,7 @@ def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> N
                 )
             )
         for delivery in row["unanswered"]:
-            click.echo(spoken("  unanswered {delivery}", delivery=delivery))
+            render.row(spoken("  unanswered {delivery}", delivery=delivery))
 
 
 def _user_state(user: User, state: UserState, at: float, prompts: Mapping[str, str]) -> Json:

@@ -7,8 +7,12 @@ from collections.abc import Callable
 import click
 
 from wxgpt import control, options, render
+from wxgpt.daemon_words import heard
 from wxgpt.language import shown, spoken
-from wxgptd.untyped import Result
+from wxgptd.untyped import JsonView, Result
+
+PARTS = ("cluster_", "log_shipped_")
+"""What is shown only if it is in use."""
 
 
 @click.command("status")
@@ -26,6 +30,8 @@ def command(output: str) -> None:
         click.echo(render.dumps(status))
         return
     for name, value in status.items():
+        if value is None and name.startswith(PARTS):
+            continue
         text = _FORMATS.get(name, _shown)(value)
         click.echo(f"{render.pad(shown(label(name)), 26)}{text}")
 
@@ -49,6 +55,10 @@ def _shown(value: object) -> object:
             return value
 
 
+def _heard(said: JsonView) -> dict[str, str]:
+    return {name: heard(text) for name, text in said.items()}
+
+
 _FORMATS: dict[str, Callable[[Result], object]] = {
     "deliberate_timeouts": render.timeouts,
     "unanswered": render.unanswered,
@@ -57,5 +67,8 @@ _FORMATS: dict[str, Callable[[Result], object]] = {
     "uptime_s": lambda seconds: f"{seconds:.1f} s",
     "replay_s": lambda seconds: f"{seconds:.1f} s",
     "clock_offset_s": lambda seconds: spoken("unknown") if seconds is None else f"{seconds:.2f} s",
-    "why_unhealthy": lambda why: why or "-",
+    "why_unhealthy": lambda why: heard(why) or "-",
+    "models": lambda models: _shown(_heard(models)),
+    "model_failures": lambda failures: _shown(_heard(failures)),
+    "push": lambda accounts: _shown(_heard(accounts)),
 }

@@ -16,9 +16,10 @@ import click
 from wxgpt import completing, control, matching, options, render
 from wxgpt.failures import UsageFailure
 from wxgpt.language import shown, spoken
-from wxgpt.log import dialogues, rendering
+from wxgpt.log import dialogues, rendering, replies
 from wxgpt.log.bubbles import SHOWN, Chat
 from wxgpt.log.watch import Watch
+from wxgptd.domain.replies.texts import Texts
 from wxgptd.eventlog.codec import KINDS
 from wxgptd.wording import say
 
@@ -278,8 +279,9 @@ class _Printer:
         self._output = output
         columns = shutil.get_terminal_size((120, 24)).columns
         width = columns if sys.stdout and sys.stdout.isatty() else 100_000
-        self._look = rendering.Look(utc, width, wide, names)
-        self._chat = Chat(names, utc=utc, width=columns)
+        texts = replies.catalogue() if output in ("text", "chat") else Texts()
+        self._look = rendering.Look(utc, width, wide, names, texts)
+        self._chat = Chat(names, texts, utc=utc, width=columns)
 
     def all(self, records: list[AnyRecord]) -> None:
         if self._output == "json":

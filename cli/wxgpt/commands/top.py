@@ -6,7 +6,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import isfinite
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wxgpt import control, options, render
+from wxgpt.daemon_words import heard
 from wxgpt.failures import Unreachable, UsageFailure
 from wxgpt.language import shown, spoken
 from wxgptd.untyped import Json
@@ -162,7 +163,11 @@ def _table(status: Json) -> RenderableType:
 
 def _head(status: Json) -> list[str]:
     state = say("ready") if status["ready"] else say("replaying its log")
-    health = "" if status["healthy"] else spoken(", UNHEALTHY: {why}", why=status["why_unhealthy"])
+    health = (
+        ""
+        if status["healthy"]
+        else spoken(", UNHEALTHY: {why}", why=heard(status["why_unhealthy"]))
+    )
     up = _span(status["uptime_s"])
     return [
         spoken(
@@ -184,9 +189,10 @@ def _head(status: Json) -> list[str]:
                 page_readers=render.counted(status["page_readers"], "page reader"),
             )
         ),
-        spoken("models: {models}", models=_pairs(status["models"])),
+        spoken("models: {models}", models=_pairs(status["models"], heard)),
         spoken(
-            "last failures: {failures}", failures=_pairs(status["model_failures"]) or say("none")
+            "last failures: {failures}",
+            failures=_pairs(status["model_failures"], heard) or say("none"),
         ),
         spoken(
             "deliberate timeouts: {timeouts}",
@@ -207,8 +213,8 @@ def _head(status: Json) -> list[str]:
     ]
 
 
-def _pairs(values: Json) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+def _pairs(values: Json, show: Callable[[object], object] = lambda value: value) -> str:
+    return ", ".join(f"{name} {show(value)}" for name, value in values.items())
 
 
 def _span(seconds: float) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wxgpt import control, options, render
+from wxgpt.daemon_words import heard
 from wxgpt.language import shown, spoken
 from wxgpt.log import feedback as ratings
 from wxgpt.log import rendering
@@ -187,7 +188,7 @@ def _show_failed(
         who = render.pad(rendering.who(record.user, names), 10)
         why = shown(rendering.words(record.event.reason))
         assistant = render.pad(record.event.usage.assistant, 10)
-        detail = render.printable(record.event.detail or "")
+        detail = render.printable(heard(record.event.detail or ""))
         render.row(f"{at:<11}  {who}  {assistant}  {why}: {detail}".rstrip(": "))
     if not found:
         click.echo(spoken("no answer failed"), err=True)

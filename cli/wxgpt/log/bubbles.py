@@ -8,14 +8,15 @@ import click
 
 from wxgpt import render
 from wxgpt.language import shown, spoken
-from wxgpt.log import rendering
+from wxgpt.log import rendering, replies
 from wxgptd.domain.model import events as e
+from wxgptd.domain.replies.texts import Texts
 from wxgptd.ports.record import AnyRecord, Recorded
 
 SHOWN = frozenset(
     {
         "SessionOpened", "SessionClosed", "QuestionAsked", "AnswerCompleted", "AnswerFailed",
-        "MessageDeclined",
+        "MessageDeclined", "CommandGiven", "ReplyOffered",
     }
 )  # fmt: skip
 """The kinds of events that are part of a chat."""
@@ -25,10 +26,14 @@ LEAST_COLUMNS = 20
 
 
 class Chat:
-    """Draws the events of a chat, for a terminal of some width; `names` are those of users."""
+    """Draws the events of a chat, for a terminal of some width.
 
-    def __init__(self, names: Mapping[str, str], *, utc: bool, width: int) -> None:
+    `names` are those of users, `texts` those of replies.
+    """
+
+    def __init__(self, names: Mapping[str, str], texts: Texts, *, utc: bool, width: int) -> None:
         self._names = names
+        self._texts = texts
         self._utc = utc
         self._width = min(width, 100)
         self._most = max(LEAST_COLUMNS, min(MOST_COLUMNS, self._width * 3 // 4))
@@ -50,6 +55,10 @@ class Chat:
                 picture = spoken("[picture] ") if image else ""
                 said = hidden or f"{picture}{text}"
                 yield from self._bubble(f"{who}  {at}", said, right=False)
+            case e.CommandGiven(command=command) if command != "open":
+                yield from self._bubble(f"{who}  {at}", f"/{command.split()[0]}", right=False)
+            case e.ReplyOffered(notice=notice) as reply if notice:
+                yield from self._bubble(at, replies.text_of(reply, self._texts), right=True)
             case e.AnswerCompleted(text=text, took_s=took_s, usage=usage):
                 head = f"{usage.assistant}  +{took_s:.1f} s  {at}".strip()
                 yield from self._bubble(head, hidden or text, right=True)

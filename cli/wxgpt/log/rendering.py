@@ -11,9 +11,12 @@ from typing import NamedTuple
 import click
 
 from wxgpt import render
+from wxgpt.daemon_words import heard
 from wxgpt.language import shown, spoken
+from wxgpt.log import replies
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import AnswerUsage, User
+from wxgptd.domain.replies.texts import Texts
 from wxgptd.eventlog.codec import PERSONAL
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded, Unreadable
 from wxgptd.untyped import Json
@@ -141,18 +144,19 @@ def texts(record: AnyRecord) -> str:
 class Look(NamedTuple):
     """How lines look: at most `width` columns wide; `wide` also shows numbers and sessions.
 
-    `names` are those that the operator gave users, by `ACCOUNT/OPENID`.
+    `names` are those that the operator gave users, by `ACCOUNT/OPENID`; `texts` those of replies.
     """
 
     utc: bool
     width: int
     wide: bool
     names: Mapping[str, str]
+    texts: Texts
 
 
 def as_line(record: AnyRecord, look: Look) -> str:
     """Return the event as a line of text."""
-    text = _about(record)
+    text = _about(record, look.texts)
     name_of_kind = LABELS.get(kind(record), "unknown")
     label = shown(name_of_kind)
     if isinstance(record, Recorded) and record.hidden and PERSONAL[kind(record)]:
@@ -193,7 +197,7 @@ def words(member: str) -> str:
     return str(member).replace("_", " ")
 
 
-def _about(record: AnyRecord) -> str:
+def _about(record: AnyRecord, texts: Texts) -> str:
     match record.event:
         case e.MessageHeld():
             return spoken("after the session expired; sent to a model only if its sender asks")
@@ -217,12 +221,11 @@ def _about(record: AnyRecord) -> str:
             by = usage.assistant and f", {usage.assistant}"
             return f"({took_s:.1f} s{by}) {text}"
         case e.AnswerFailed(reason=reason, detail=detail):
-            return f"{shown(words(reason))}: {detail}"
+            return f"{shown(words(reason))}: {heard(detail)}"
         case e.AnswerRestarted(question=question):
             return str(question)
-        case e.ReplyOffered(kind=what, notice=notice, start=start, end=end):
-            of = f" {start}..{end}" if end else ""
-            return shown(words(notice or what)) + ("" if notice else of)
+        case e.ReplyOffered() as reply:
+            return replies.text_of(reply, texts)
         case e.HistoryLinkIssued():
             return spoken("to the user's own history")
         case _ if isinstance(record.event, SESSION_EVENTS):

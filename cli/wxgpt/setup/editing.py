@@ -173,22 +173,53 @@ def _flat(value: Given, key: str) -> Iterator[tuple[str, str]]:
 
 
 def with_value(document: TOMLDocument, key: str, value: Given) -> str:
-    """Return the text of the document with `key` set; tables are added as needed."""
-    import tomlkit
-
+    """Return the text of the document with `key` set; a table is added as needed."""
     *tables, last = _parts(key)
     table: Given = document
     for name in tables:
         if name not in table:
-            table[name] = tomlkit.table()
+            return _with_table(document, tables, last, value)
         table = table[name]
         if not isinstance(table, Mapping):
-            raise UsageFailure(
-                say("{key} is in a list of tables or in a value", key=key),
-                hint="wxgpt config edit",
-            )
-    table[last] = value
+            raise _inside_a_value(key)
+    if last in table:
+        table[last] = value
+    else:
+        _append(table, last, value)
     return document.as_string()
+
+
+def _with_table(document: TOMLDocument, tables: Sequence[str], key: str, value: Given) -> str:
+    """Return the text of the document with one more table, at its end."""
+    import tomlkit
+
+    before = document.as_string()
+    before = f"{before.rstrip()}\n\n" if before.strip() else before
+    text = f"{before}[{'.'.join(tables)}]\n{key} = {tomlkit.item(value).as_string()}\n"
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise _inside_a_value(".".join(tables)) from None
+    return text
+
+
+def _inside_a_value(key: str) -> UsageFailure:
+    return UsageFailure(
+        say("{key} is in a list of tables or in a value", key=key), hint="wxgpt config edit"
+    )
+
+
+def _append(table: Given, key: str, value: Given) -> None:
+    """Add a key after the last one: the comments after that are about the next table."""
+    body = getattr(getattr(table, "value", None), "body", None)
+    if body is None:  # a table in several parts
+        table[key] = value
+        return
+    count = next((n for n, (name, _) in enumerate(reversed(body)) if name is not None), 0)
+    left = body[len(body) - count :]
+    del body[len(body) - count :]
+    table[key] = value
+    body.extend(left)
 
 
 def without(document: TOMLDocument, key: str) -> str:
