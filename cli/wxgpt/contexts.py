@@ -52,17 +52,17 @@ def read() -> dict[str, Context]:
         ) from None
 
 
-def write(contexts: Mapping[str, Context]) -> None:
-    """Replace the machines."""
+def change(name: str, context: Context | None) -> None:
+    """Set a machine, or remove it (None); comments in the file stay."""
     import tomlkit
 
-    document = tomlkit.document()
-    for name, context in contexts.items():
-        table = tomlkit.table()
-        table["ssh"] = context.ssh
-        table["command"] = context.command
-        document[name] = table
     file = path()
+    document = tomlkit.parse(file.read_text("utf-8") if file.exists() else "")
+    if context is None:
+        document.pop(name, None)
+    else:
+        table = document.setdefault(name, tomlkit.table())
+        table["ssh"], table["command"] = context
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_name(f"{file.name}.new")
     fresh.write_text(document.as_string(), encoding="utf-8")

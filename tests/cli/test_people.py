@@ -173,3 +173,18 @@ def test_a_destination_is_not_taken_as_an_option_of_ssh(home):
 def test_the_options_for_this_machine_are_left_out():
     given = ["--on", "a", "--lang=zh", "--config", "x", "send", "--", "--on", "--lang"]
     assert contexts.without_on(given) == ["--config", "x", "send", "--", "--on", "--lang"]
+
+
+def test_comments_in_the_list_of_machines_stay(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    contexts.change("a", contexts.Context("root@a"))
+    file = contexts.path()
+    file.write_text(f"# mine\n{file.read_text()}\n# the second\n")
+    contexts.change("b", contexts.Context("root@b", "sudo wxgpt"))
+    contexts.change("a", contexts.Context("root@c"))
+    assert contexts.read() == {
+        "a": contexts.Context("root@c"), "b": contexts.Context("root@b", "sudo wxgpt")
+    }  # fmt: skip
+    contexts.change("b", None)
+    assert "# mine" in file.read_text()
+    assert "# the second" in file.read_text()

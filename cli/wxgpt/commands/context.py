@@ -38,7 +38,8 @@ def add(name: str, ssh: str, there: str) -> None:
     contexts.require_name(name)
     contexts.require_destination(ssh)
     contexts.require_command(there)
-    contexts.write({**contexts.read(), name: contexts.Context(ssh, there)})
+    contexts.read()  # raises: the file is not valid
+    contexts.change(name, contexts.Context(ssh, there))
     click.echo(spoken("{name}: {ssh}; try: wxgpt --on {name} status", name=name, ssh=ssh))
 
 
@@ -70,8 +71,7 @@ def remove(name: str) -> None:
     Examples:
       wxgpt context remove prod
     """
-    known = contexts.read()
-    if known.pop(name, None) is None:
+    if name not in contexts.read():
         raise UsageFailure(say("no such machine: {name}", name=name), hint="wxgpt context list")
-    contexts.write(known)
+    contexts.change(name, None)
     click.echo(spoken("removed: {name}", name=name))

@@ -12,7 +12,11 @@ from wxgptd.wording import say
 
 @click.command("demo-model")
 @click.option(
-    "--port", default=9008, show_default=True, help="Port on 127.0.0.1; 0 picks a free one."
+    "--port",
+    default=9008,
+    show_default=True,
+    metavar="N",
+    help="Port on 127.0.0.1; 0 picks a free one.",
 )
 def command(port: int) -> None:
     """Run an OpenAI-compatible server that needs no model, for trying things out.

@@ -47,7 +47,7 @@ STARTING = (
 @click.option("--listen", default="127.0.0.1", show_default=True, metavar="ADDRESS",
               help="Address the daemon listens on; 0.0.0.0 in a container.")  # fmt: skip
 @click.option("--port", type=click.IntRange(1, 65_535), default=9005, show_default=True,
-              help="Port the daemon listens on.")  # fmt: skip
+              metavar="N", help="Port the daemon listens on.")  # fmt: skip
 @click.option("--state-dir", type=click.Path(path_type=Path), metavar="DIR",
               help="Directory for the log and its keys.")  # fmt: skip
 @click.option("--systemd/--no-systemd", default=None, help="Whether to write systemd units.")

@@ -119,6 +119,7 @@ class Found(NamedTuple):
     "--lines",
     "count",
     type=click.IntRange(min=0),
+    metavar="N",
     help="Show the last N events.  [default: 20 with text output, otherwise all]",
 )
 @click.option("--since", type=options.Time(), help="From this time on.")

@@ -32,7 +32,8 @@ PROGRESS = {
 
 
 @click.command("top")
-@click.option("-n", "--times", type=click.IntRange(min=1), help="Exit after this many updates.")
+@click.option("-n", "--times", type=click.IntRange(min=1), metavar="N",
+              help="Exit after N updates.")  # fmt: skip
 @click.option(
     "--every", type=click.FloatRange(min=0.2, max=3_600), default=1.0, show_default=True,
     metavar="SECONDS", help="How long to wait between updates.",
