@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -10,19 +11,25 @@ from typing import NamedTuple
 
 import attrs
 
+from wxgpt import render
 from wxgptd.config import Config, Secret, read
 from wxgptd.config.changes import fields
+from wxgptd.config.tables import key_of
 from wxgptd.untyped import Given, JsonView
 
 DEFAULT = "default"
 
 
 class Value(NamedTuple):
-    """One key's value, ready for JSON. `source` is `default`, the file, or a secret's reference."""
+    """One key's value, ready for JSON. `source` is `default`, the file, or a secret's reference.
+
+    `text` is the value as people write it: a time of 300 s is `5m`.
+    """
 
     key: str
     value: Given
     source: str
+    text: str
 
 
 def values(config: Config, path: Path) -> Iterator[Value]:
@@ -30,14 +37,23 @@ def values(config: Config, path: Path) -> Iterator[Value]:
     yield from _values("", config, tomllib.loads(read(path).removeprefix("\ufeff")), str(path))
 
 
-def _values(key: str, value: Given, raw: Given, path: str) -> Iterator[Value]:
+def _values(key: str, value: Given, raw: Given, path: str, kind: str = "") -> Iterator[Value]:
     inner = _inner(value)
     if inner is None:
-        yield Value(key, _masked(_shown(value)), _source(value, raw, path))
+        plain = _masked(_shown(value))
+        is_time = "Duration" in kind and isinstance(value, int | float)
+        text = json.dumps(render.duration(value)) if is_time else render.dumps(plain)
+        yield Value(key, plain, _source(value, raw, path), text)
         return
+    kinds = {key_of(field.name): str(field.type) for field in _attributes(value)}
     for name, child in inner.items():
         child_raw = raw.get(name) if isinstance(raw, Mapping) else None
-        yield from _values(f"{key}.{name}" if key else name, child, child_raw, path)
+        child_key = f"{key}.{name}" if key else name
+        yield from _values(child_key, child, child_raw, path, kinds.get(name, ""))
+
+
+def _attributes(table: Given) -> tuple[attrs.Attribute[Given], ...]:
+    return attrs.fields(type(table)) if attrs.has(type(table)) else ()
 
 
 def _masked(value: Given, name: str = "") -> Given:

@@ -146,6 +146,17 @@ def shorten(text: str, width: int) -> str:
     return "".join(chars) + "…"
 
 
+_UNITS_S = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+
+
+def duration(seconds: float) -> str:
+    """Return a time as it is written in a configuration, such as 400ms, 5m or 2h."""
+    for unit, size in _UNITS_S:
+        if seconds >= size and not seconds % size:
+            return f"{seconds // size:g}{unit}"
+    return f"{seconds * 1000:g}ms" if 0 < seconds < 1 else f"{seconds:g}s"
+
+
 def row(text: str) -> None:
     """Print a row of a table, cut to the width of the terminal; whole if it is not one."""
     is_terminal = sys.stdout and sys.stdout.isatty()

@@ -270,15 +270,43 @@ def test_the_models_that_the_server_offers_are_shown(tmp_path, model):
     assert "embedding" not in output
 
 
+def test_a_rejected_key_is_asked_for_before_the_model(tmp_path, model):
+    model.rejects_keys = {"sk-canary1"}
+    model.offers = ["chat-2"]
+    answers = [
+        ("服务商 [deepseek]:", "other"), ("base_url）:", model.base_url),
+        ("密钥:", "sk-canary1"), ("以后再改） [Y/n]:", "y"), ("密钥:", "sk-canary2"),
+        ("模型:", "sk-canary2"), ("模型:", "chat-2"), *REST,
+    ]  # fmt: skip
+    status, output, left = type_into(tmp_path, answers)
+    assert (status, left) == (0, []), output
+    assert "这里要填的是模型的名字" in output
+    assert cfg.load(tmp_path / CONFIG).assistant["chatgpt"].model == "chat-2"
+
+
+def test_a_model_that_the_server_does_not_have_is_named(tmp_path, model):
+    model.offers = ["chat-2"]
+    model.refuses = lambda _: (400, '{"error": {"message": "use chat-2"}}') if bad else None
+    bad = [True]
+    answers = [
+        ("服务商 [deepseek]:", "other"), ("base_url）:", model.base_url), ("密钥:", "sk-canary"),
+        ("模型:", "chat-1"), ("以后再改） [Y/n]:", "y"), ("模型:", "chat-2"),
+        ("以后再改） [Y/n]:", "n"), *REST,
+    ]  # fmt: skip
+    status, output, left = type_into(tmp_path, answers)
+    assert (status, left) == (0, []), output
+    assert "服务器没有 chat-1 这个模型" in output
+
+
 def test_a_retired_default_is_not_proposed(model):
     preset = PROVIDERS["deepseek"]._replace(models=("retired", "present"))
     server = trial.Server(model.base_url, "sk-1", {})
     model.offers = ["other", "present"]
-    assert model_choice.default_of(preset, trial.offered(server)) == "present"
+    assert model_choice.default_of(preset, trial.offered(server).models) == "present"
     model.offers = ["other"]
-    assert model_choice.default_of(preset, trial.offered(server)) == ""
+    assert model_choice.default_of(preset, trial.offered(server).models) == ""
     model.offers = None  # it does not say: the name is proposed, and the trial decides
-    assert model_choice.default_of(preset, trial.offered(server)) == "retired"
+    assert model_choice.default_of(preset, trial.offered(server).models) == "retired"
 
 
 @pytest.mark.parametrize(
@@ -287,12 +315,12 @@ def test_a_retired_default_is_not_proposed(model):
 )
 def test_what_is_no_list_of_models_is_ignored(body, model):
     model.offers = []
-    assert trial.offered(trial.Server(f"{model.base_url}", "", {})) == ()
+    assert trial.offered(trial.Server(f"{model.base_url}", "", {})) == trial.Offer()
     with socket.create_server(("127.0.0.1", 0)) as server:
         answering = threading.Thread(target=_answer_once, args=(server, body), daemon=True)
         answering.start()
         address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
-        assert trial.offered(trial.Server(address, "", {})) == ()
+        assert trial.offered(trial.Server(address, "", {})) == trial.Offer()
         answering.join(10)
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from tests.cli.test_offline import place as offline_place
 from tests.support.injuries import conversation, write
 from wxgpt import contexts, matching
-from wxgpt.log import rendering
+from wxgpt.log import dialogues, rendering
 from wxgpt.main import cli
 from wxgptd.domain.model.values import User
 
@@ -173,6 +173,17 @@ def test_a_destination_is_not_taken_as_an_option_of_ssh(home):
 def test_the_options_for_this_machine_are_left_out():
     given = ["--on", "a", "--lang=zh", "--config", "x", "send", "--", "--on", "--lang"]
     assert contexts.without_on(given) == ["--config", "x", "send", "--", "--on", "--lang"]
+
+
+def test_a_session_is_found_by_its_beginning_or_by_its_user(place):
+    whole = invoke(place, "sessions", "show", "s1").stdout
+    assert whole
+    for given in ("s", "alice", "al", "main/alice"):
+        assert invoke(place, "sessions", "show", given).stdout == whole, given
+    assert invoke(place, "sessions", "show").stdout == whole, "the newest"
+    unknown = invoke(place, "sessions", "show", "zoe")
+    assert isinstance(unknown.exception, dialogues.UnknownSession)
+    assert unknown.exception.exit_status == 1
 
 
 def test_comments_in_the_list_of_machines_stay(tmp_path, monkeypatch):

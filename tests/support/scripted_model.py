@@ -50,6 +50,7 @@ class ScriptedModel:
         """Returns the status and the body to reject a question with, or None."""
         self.offers: list[str] | None = None
         """The names of its models; None: it does not list them."""
+        self.rejects_keys: set[str] = set()
         self.asked: list[str] = []
         self.delay_s = 0.0
         """How long the model takes to respond."""
@@ -63,6 +64,11 @@ class ScriptedModel:
                     super().handle()
 
             def do_GET(self) -> None:
+                if (self.headers["Authorization"] or "").removeprefix(
+                    "Bearer "
+                ) in model.rejects_keys:
+                    self._send_whole(401, '{"error": {"message": "invalid key"}}')
+                    return
                 if model.offers is None:
                     self._send_whole(404, "no such page")
                     return

@@ -144,7 +144,7 @@ def _show_effective(config: Config, path: Path, output: str) -> None:
         click.echo(render.dumps(rows))
         return
     for item in items:
-        shown = "***" if item.value == "***" else render.dumps(item.value)
+        shown = "***" if item.value == "***" else item.text
         render.row(f"{item.key} = {shown}  ({item.source})")
 
 

@@ -72,11 +72,11 @@ def get(key: str, output: str) -> None:
     if output == "json":
         click.echo(render.dumps({each.key: each.value for each in chosen}))
     elif len(chosen) == 1 and chosen[0].key == key:
-        value = chosen[0].value
-        click.echo(value if isinstance(value, str) else render.dumps(value))
+        value, text = chosen[0].value, chosen[0].text
+        click.echo(value if isinstance(value, str) else text.strip('"'))
     else:
         for each in chosen:
-            render.row(f"{each.key} = {render.dumps(each.value)}")
+            render.row(f"{each.key} = {each.text}")
 
 
 @command.command("set")

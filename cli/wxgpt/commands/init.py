@@ -6,6 +6,7 @@ import ipaddress
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -15,12 +16,6 @@ from wxgpt.language import current, shown, spoken
 from wxgpt.setup.providers import PROVIDERS
 from wxgptd.errors import WxgptError
 from wxgptd.wording import say
-
-STARTING = (
-    ("systemctl", "daemon-reload"),
-    ("systemctl", "enable", "--now", "wxgptd.socket", "wxgptd.service"),
-)
-"""What installs and starts the units."""
 
 
 @click.command("init")
@@ -113,7 +108,8 @@ class _Setup:
         )
         self._assistant = str(given["assistant"])
         self._answers = Answers(resume=resume)
-        self._is_started_here = False
+        self._offered: dict[int, str] = {}
+        self._left: list[int] = []
         self._interview = Interview(self._place, given, self._answers)
 
     def run(self) -> None:
@@ -126,10 +122,14 @@ class _Setup:
         except (click.exceptions.Abort, KeyboardInterrupt, WxgptError, OSError):
             if self._answers:
                 click.echo(
-                    spoken("\nwhat you typed is kept: wxgpt init --resume continues"), err=True
+                    spoken(
+                        "\nwhat you typed is kept: wxgpt init --resume continues\n"
+                        "(to change an answer: wxgpt init --resume --domain chat.example.com)"
+                    ),
+                    err=True,
                 )
             raise
-        if self._is_started_here:
+        if self._offered:
             self._start()
 
     def _run(self) -> None:
@@ -177,8 +177,11 @@ class _Setup:
             self._write_caddy(files.site("Caddyfile", wanted.domain, place.upstream))
         click.echo(spoken("\nNext steps, in this order:"))
         for number, step in enumerate(steps(wanted, place, units=bool(units), web=web), 1):
-            click.echo(f"  {number}. {shown(step)}")
-        self._is_started_here = bool(units) and place.root == Path("/")
+            click.echo(f"  {number}. {shown(step.text)}")
+            if units and place.is_this_machine and step.is_offered:
+                self._offered[number] = step.command
+            else:
+                self._left.append(number)
 
     def _require_free_port(self) -> None:
         """Check that no other program listens at the port.
@@ -200,16 +203,22 @@ class _Setup:
             raise UsageFailure(what, hint=say("choose another one: --port {port}", port=free))
 
     def _start(self) -> None:
-        """Start the daemon if the operator wants it, and check everything."""
+        """Start everything if the operator wants it, check it, and say what is left to do."""
         from wxgpt.setup.questions import confirmed, on_terminal
 
-        if not on_terminal() or not confirmed(say("Start it now, and check everything?")):
+        which = _numbers(self._offered)
+        if not on_terminal() or not confirmed(
+            say("Start it now, and check everything? (steps {which})", which=which)
+        ):
             return
-        for line in STARTING:
-            subprocess.run(line, check=False)
+        for line in filter(None, self._offered.values()):
+            subprocess.run(["/bin/sh", "-c", line], check=False)
         wxgpt = (sys.executable, "-m", "wxgpt", "--lang", current())
         config = ("--config", str(self._place.config))
         subprocess.run([*wxgpt, *config, "doctor"], check=False)
+        click.echo(
+            spoken("\nStill to do, from the list above: steps {left}", left=_numbers(self._left))
+        )
 
     def _check(self, target: Path) -> None:
         """Ensure that the written configuration is valid; delete it if not."""
@@ -257,3 +266,7 @@ class _Setup:
                 ),
                 err=True,
             )
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))

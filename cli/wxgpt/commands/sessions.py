@@ -82,13 +82,17 @@ def list_(everything: bool, user: str | None, feedback: str | None, output: str)
 
 
 @command.command("show")
-@click.argument("session_id", metavar="ID", shell_complete=completing.session)
+@click.argument("session_id", metavar="[ID]", default="", shell_complete=completing.session)
 @options.output_option("text", "json", "md", "html")
 def show_(session_id: str, output: str) -> None:
-    """Show one session as a dialogue; ID can be the beginning of its identifier.
+    """Show one session as a dialogue: ID, or the newest one.
+
+    ID can be the beginning of its identifier, or a user, whose newest session is shown.
 
     \b
     Examples:
+      wxgpt sessions show
+      wxgpt sessions show 张三
       wxgpt sessions show 1f2e3d4c5b
       wxgpt sessions show 1f2e --json
       wxgpt sessions show 1f2e -o md > session.md
@@ -96,13 +100,7 @@ def show_(session_id: str, output: str) -> None:
     """
     from wxgpt.log import exporting
 
-    sessions: dict[str, tuple[User, Session]] = {}
-    for owner, session in dialogues.all_sessions():
-        sessions.setdefault(str(session.id), (owner, session))
-    found = matching.only(session_id, sessions)
-    if found is None:
-        raise dialogues.unknown_session(session_id)
-    owner, session = sessions[found]
+    owner, session = dialogues.session_of(session_id)
     match output:
         case "json":
             click.echo(render.dumps(dialogues.as_json(owner, session, turns=True)))
@@ -111,7 +109,8 @@ def show_(session_id: str, output: str) -> None:
         case "html":
             click.echo("\n".join(exporting.as_html(owner, session)))
         case _:
-            render.page(dialogues.lines(owner, session))
+            name = control.names().get(f"{owner.account}/{owner.openid}", "")
+            render.page(dialogues.lines(owner, session, name))
 
 
 @command.command("search")

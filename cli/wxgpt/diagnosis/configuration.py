@@ -34,7 +34,7 @@ def doubtful(path: Path, config: Config) -> Iterator[Finding]:
             yield skipped("configuration", doubt)
         else:
             fix = remedy("configuration-doubtful", key=key, path=path)
-            yield failed("configuration", what, fix, key=key)
+            yield failed("configuration", doubt, fix, key=key)
 
 
 def permissions(path: Path) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from wxgpt.diagnosis import machine
-from wxgpt.diagnosis.finding import MAX_SKEW_S, Finding, failed, passed, skipped
+from wxgpt.diagnosis.finding import MAX_SKEW_S, Finding, failed, notice, passed, skipped
 from wxgpt.setup import trial
 from wxgptd.errors import WxgptError
 from wxgptd.wording import say
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 10.0
 CERTIFICATE_DAYS = 14
+NO_CERTIFICATE = (
+    "TLSV1_ALERT_INTERNAL_ERROR", "TLSV1_UNRECOGNIZED_NAME", "TLSV1_ALERT_UNRECOGNIZED_NAME",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+)  # fmt: skip
+"""What OpenSSL says if the server has no certificate for the name."""
 
 
 class Unanswered(WxgptError):
@@ -77,6 +82,9 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
             "certificate-invalid",
         ) from None
     except ssl.SSLError as error:
+        if error.reason in NO_CERTIFICATE:
+            why = say("the web server has no certificate for this name")
+            raise Unanswered(why, "certificate-missing") from None
         why = say("not a TLS server: {reason}", reason=error.reason)
         raise Unanswered(why, "not-tls") from None
     except TimeoutError:
@@ -186,6 +194,7 @@ def public(config: Config, *, running: bool) -> Iterator[Finding]:
             yield skipped("public address", say("not checked: the daemon is not running"))
             return
         yield failed("public address", say("{base}: {error}", base=base, error=error), error.fix)
+        yield from _web_server(base, error.fix)
         return
     yield from _certificate(base, answer)
     if 300 <= answer.status < 400:
@@ -204,6 +213,15 @@ def public(config: Config, *, running: bool) -> Iterator[Finding]:
     yield passed("public address", say("{base} reaches this daemon", base=base))
     for name, account in config.account.items():
         yield _webhook(base, name, account)
+
+
+def _web_server(base: str, fix: str) -> Iterator[Finding]:
+    """Check that a web server runs here, if the public address could be this machine's."""
+    parts = urlsplit(base)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if fix in ("name-unresolved", "connection-refused") and trial.holder_of(port) is None:
+        what = say("nothing listens on port {port} of this machine", port=port)
+        yield notice("web server", what, "web-server-stopped")
 
 
 def _certificate(base: str, answer: Answer) -> Iterator[Finding]:

@@ -75,7 +75,16 @@ REMEDIES: dict[str, str] = {
     "name-invalid": "check the spelling of the name",
     "port-filtered": "open port 443 in the firewall and in the cloud provider's security group",
     "connection-refused": (
-        "start the web server (Caddy or nginx): nothing is listening at that address"
+        "start the web server: systemctl restart caddy (or nginx); if it does not start, see why: "
+        "journalctl -u caddy -n 20"
+    ),
+    "web-server-stopped": (
+        "if the web server is to run here: systemctl restart caddy (or nginx); if it does not "
+        "start, see why: journalctl -u caddy -n 20"
+    ),
+    "certificate-missing": (
+        "wait a minute or two while Caddy gets it; if it does not: check the A record and that "
+        "ports 80 and 443 are open (安全组), and see journalctl -u caddy -n 20"
     ),
     "unreachable": "check that the server is up and reachable from here",
     "not-http": "another program uses that port: stop it",

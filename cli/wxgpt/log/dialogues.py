@@ -35,6 +35,26 @@ def unknown_session(given: str) -> UnknownSession:
     )
 
 
+def session_of(given: str) -> tuple[User, Session]:
+    """Return the session whose identifier begins like that, or a user's newest; "": the newest.
+
+    Raises:
+        UnknownSession: there is none.
+        NotUnique: there are several, or there are several such users.
+    """
+    every = all_sessions()
+    by_id = {str(session.id): (user, session) for user, session in reversed(every)}
+    if given and (found := matching.only(given, by_id)) is not None:
+        return by_id[found]
+    try:
+        own = sessions_of(given or None)
+    except control.UnknownUser:
+        own = []
+    if not own:
+        raise unknown_session(given) if given else UnknownSession(say("no sessions in the log"))
+    return max(own, key=lambda pair: pair[1].opened_at)
+
+
 def sessions_of(given: str | None) -> list[tuple[User, Session]]:
     """Return every session, or those of the user whose OpenID or name begins like that.
 
@@ -94,12 +114,13 @@ def _turn(question: Question) -> Json:
     }
 
 
-def lines(user: User, session: Session) -> Iterator[str]:
-    """Yield the lines of a session, with its timings."""
+def lines(user: User, session: Session, name: str = "") -> Iterator[str]:
+    """Yield the lines of a session, with its timings; `name` is the operator's for the user."""
     from wxgptd.domain.model.session import Completed, Failed
 
     ended = f", {shown(rendering.words(session.closed))}" if session.closed else ""
-    yield f"── {session.id} · {user.account}/{user.openid} · {session.assistant}{ended}"
+    who = f"{name} ({user.account}/{user.openid})" if name else f"{user.account}/{user.openid}"
+    yield f"── {session.id} · {who} · {session.assistant}{ended}"
     for question in session.questions.values():
         yield spoken("{time}  user", time=render.clock_time(question.asked_at, utc=False))
         picture = spoken("[picture] ") if question.image else ""

@@ -12,7 +12,7 @@ import click
 
 from wxgpt import render
 from wxgpt.daemon_words import heard
-from wxgpt.language import shown, spoken
+from wxgpt.language import shown, spoken, spoken_number
 from wxgpt.log import replies
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import AnswerUsage, User
@@ -20,7 +20,7 @@ from wxgptd.domain.replies.texts import Texts
 from wxgptd.eventlog.codec import PERSONAL
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded, Unreadable
 from wxgptd.untyped import Json
-from wxgptd.wording import say
+from wxgptd.wording import say, say_number
 
 LABELS = {
     "SessionOpened": "opened",
@@ -216,7 +216,8 @@ def _about(record: AnyRecord, texts: Texts) -> str:
         case e.UserUnsubscribed():
             return ""
         case e.AttemptRepeated(number=number, delivery=delivery):
-            return spoken("number {number} of {delivery}", number=number, delivery=delivery)
+            of = spoken("of {delivery}", delivery=delivery)
+            return f"{spoken('number {number}', number=number)} {of}"
         case e.AnswerCompleted(text=text, took_s=took_s, usage=usage):
             by = usage.assistant and f", {usage.assistant}"
             return f"({took_s:.1f} s{by}) {text}"
@@ -254,6 +255,20 @@ def _about(record: AnyRecord, texts: Texts) -> str:
             )
 
 
+def _time(seconds: float) -> str:
+    """Return a time in words."""
+    for words, size in _TIMES:
+        if seconds >= size and not seconds % size:
+            return spoken_number(int(seconds // size), words.template, words.plural)
+    return spoken("{seconds:g} s", seconds=seconds)
+
+
+_TIMES = (
+    (say_number(1, "{n} day", "{n} days"), 86_400),
+    (say_number(1, "{n} hour", "{n} hours"), 3_600),
+    (say_number(1, "{n} minute", "{n} minutes"), 60),
+)
+
 SESSION_EVENTS = (
     e.SessionOpened | e.SessionClosed | e.SessionResumed | e.SessionTitled | e.SessionDeleted
 )
@@ -269,9 +284,9 @@ def _about_session(
     match event:
         case e.SessionOpened(assistant=assistant, ttl_s=ttl_s):
             return spoken(
-                "{assistant}, expires after {ttl_s:g} s of inactivity",
+                "{assistant}, expires after {ttl} of inactivity",
                 assistant=assistant,
-                ttl_s=ttl_s,
+                ttl=_time(ttl_s),
             )
         case e.SessionClosed(reason=reason):
             return shown(words(reason))

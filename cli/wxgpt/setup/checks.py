@@ -22,6 +22,13 @@ def text(answer: str) -> str:
     return answer
 
 
+def model(answer: str) -> str:
+    """Return the name of a model."""
+    if answer.startswith("sk-"):
+        raise UsageFailure(say("that is a key; the name of the model is asked for here"))
+    return text(answer)
+
+
 def provider(answer: str) -> str:
     """Return the name of a provider, given as such or as its number in the list."""
     names = list(PROVIDERS)

@@ -34,6 +34,11 @@ class Place(NamedTuple):
         everywhere = self.listen == "0.0.0.0"  # noqa: S104
         return f"{'127.0.0.1' if everywhere else self.listen}:{self.port}"
 
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether the files are for the machine that this runs on."""
+        return self.root == Path("/")
+
     def below(self, path: Path) -> Path:
         """Return the absolute `path`, moved below `root`."""
         return self.root / path.relative_to("/")
@@ -132,7 +137,7 @@ class Interview:
             return checks.app_id(str(self._given["app_id"]).strip())
         if self._questions.is_kept("app_id", ""):
             return ""
-        if (kept := self._questions.kept("app_id", checks.app_id)) is not None:
+        if (kept := self._questions.kept("app_id", "AppID", checks.app_id)) is not None:
             return kept
         if not on_terminal():
             raise UsageFailure(
@@ -179,11 +184,14 @@ class Interview:
         for name in ("caddy", "nginx", "none"):
             if self._questions.is_kept("web", name):
                 return name
+        holder = (trial.holder_of(80) or "") if self._place.is_this_machine else ""
+        if holder:
+            click.echo(spoken("Port 80 is used by {holder}.", holder=holder), err=True)
         typed = str(
             click.prompt(
                 spoken("Web server in front, which handles https"),
                 type=click.Choice(["caddy", "nginx", "none"]),
-                default="caddy",
+                default="nginx" if holder.startswith("nginx") else "caddy",
                 err=True,
             )
         )

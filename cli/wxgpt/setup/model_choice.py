@@ -37,7 +37,10 @@ def choose(questions: Questions) -> Choice:
         api_key = _api_key(questions, preset)
         is_tried = on_terminal() and not questions.given["no_try"]
         server = trial.Server(base_url, api_key, preset.settings)
-        model = _model(questions, preset, trial.offered(server) if is_tried else ())
+        offer = trial.offered(server) if is_tried else trial.Offer()
+        if offer.rejected.why and _wants_to_correct(questions, offer.rejected):
+            continue
+        model = _model(questions, preset, offer.models)
         if not is_tried:
             return Choice(preset, base_url, api_key, model)
         click.echo(spoken("Trying the model (one token) ..."), err=True)
@@ -45,10 +48,19 @@ def choose(questions: Questions) -> Choice:
         if not tried.why:
             click.echo(spoken("It answers."), err=True)
             return Choice(preset, base_url, api_key, model)
-        click.echo(spoken("It does not answer: {why}", why=tried.why), err=True)
-        if not confirmed(say("Type it again? (n: continue, and correct it later)")):
+        if offer.models and model not in offer.models and tried.blames != "api_key":
+            tried = trial.not_offered(model)
+        if not _wants_to_correct(questions, tried):
             return Choice(preset, base_url, api_key, model)
-        questions.ask_again(*([tried.blames] if tried.blames else trial.ANSWERS))
+
+
+def _wants_to_correct(questions: Questions, tried: trial.Trial) -> bool:
+    """Say what went wrong, and forget what is to blame if the operator wants to type it again."""
+    click.echo(spoken("It does not answer: {why}", why=tried.why), err=True)
+    if not confirmed(say("Type it again? (n: continue, and correct it later)")):
+        return False
+    questions.ask_again(*([tried.blames] if tried.blames else trial.ANSWERS))
+    return True
 
 
 def _provider(questions: Questions) -> Provider:
@@ -69,7 +81,7 @@ def _model(questions: Questions, preset: Provider, offered: tuple[str, ...]) -> 
         more = len(offered) - MOST_LISTED
         names = [*offered[:MOST_LISTED], *([spoken("and {n} more", n=more)] if more > 0 else [])]
         click.echo(spoken("The server offers: {names}", names=", ".join(names)), err=True)
-    return questions.value("model", say("Model"), default, ask=is_needed)
+    return questions.value("model", say("Model"), default, ask=is_needed, check=checks.model)
 
 
 def default_of(preset: Provider, offered: tuple[str, ...]) -> str:
@@ -91,7 +103,7 @@ def _api_key(questions: Questions, preset: Provider) -> str:
         return checks.key(given.strip())
     if not preset.keys and not again:
         return ""
-    if (kept := questions.kept("api_key", checks.key)) is not None:
+    if (kept := questions.kept("api_key", say("API key"), checks.key)) is not None:
         return kept
     if not on_terminal():
         raise UsageFailure(

@@ -10,6 +10,7 @@ import tomllib
 from typing import NamedTuple
 
 from wxgptd.untyped import Json
+from wxgptd.wording import say
 
 NO_THINKING = """\
 # 不先思考，直接回答：微信等不了那么久。 · No thoughts before the answer: WeChat does not wait.
@@ -30,6 +31,9 @@ CAUTIOUS = Price(4, 16)
 """More than most models cost: the bot pauses too early rather than too late."""
 
 
+YUAN, DOLLARS = say("yuan"), say("US dollars")
+
+
 class Provider(NamedTuple):
     """One provider. The first of `models` that the server offers is the default.
 
@@ -44,6 +48,7 @@ class Provider(NamedTuple):
     prices: str = ""
     price: Price = CAUTIOUS
     more: str = ""
+    currency: str = YUAN
 
     @property
     def settings(self) -> Json:
@@ -105,6 +110,7 @@ PROVIDERS = {
         "https://platform.openai.com/api-keys",
         "https://openai.com/api/pricing",
         Price(0.1, 0.5),
+        currency=DOLLARS,
     ),
     "openrouter": Provider(
         "OpenRouter",
@@ -112,6 +118,7 @@ PROVIDERS = {
         ("openai/gpt-6-luna", "openai/gpt-4o-mini", "openrouter/auto"),
         "https://openrouter.ai/keys",
         "https://openrouter.ai/models",
+        currency=DOLLARS,
     ),
     "mistral": Provider(
         "Mistral",
@@ -119,6 +126,7 @@ PROVIDERS = {
         ("mistral-small-latest", "mistral-medium-latest"),
         "https://console.mistral.ai/api-keys",
         "https://mistral.ai/pricing",
+        currency=DOLLARS,
     ),
     "azure": Provider(
         "Azure OpenAI",
@@ -127,10 +135,16 @@ PROVIDERS = {
         "https://portal.azure.com/",
         "https://azure.microsoft.com/pricing/details/cognitive-services/openai-service/",
         more='auth = "api-key"',
+        currency=DOLLARS,
     ),
     "ollama": Provider(
         "Ollama, on this machine", "http://127.0.0.1:11434/v1", ("qwen2.5:7b", "qwen3:8b")
     ),
     "vllm": Provider("vLLM, on this machine", "http://127.0.0.1:8000/v1"),
-    "other": Provider("another provider (one-api, LiteLLM, …)", "", (), "your provider's website"),
+    "other": Provider(
+        "another provider (one-api, LiteLLM, …)",
+        "",
+        keys="your provider's website",
+        currency=say("your provider's currency"),
+    ),
 }

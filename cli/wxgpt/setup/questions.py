@@ -44,7 +44,7 @@ class Questions:
         """Return the given value, or prompt for it until the answer is valid."""
         if (given := self.given.get(key)) and not self.is_asked_again(key):
             return check(str(given).strip())
-        if (kept := self.kept(key, check)) is not None:
+        if (kept := self.kept(key, prompt, check)) is not None:
             return kept
         if not on_terminal():
             option = f"--{key.replace('_', '-')}"
@@ -57,12 +57,12 @@ class Questions:
 
     def confirm(self, key: str, prompt: str) -> bool:
         """Return the operator's yes or no."""
-        kept = self._answers.get(key)
+        kept = self.kept(key, prompt, checks.text)
         if kept is None:
             kept = self.keep(key, "y" if confirmed(prompt) else "n")
         return kept == "y"
 
-    def kept(self, key: str, check: Check) -> str | None:
+    def kept(self, key: str, prompt: str, check: Check) -> str | None:
         """Return a kept answer, and say so; None if there is none, or if it is not valid."""
         kept = self._answers.get(key)
         if kept is None:
@@ -74,7 +74,9 @@ class Questions:
         if on_terminal() and key not in self._reused:
             self._reused.add(key)
             shown_answer = "***" if key == "api_key" else answer
-            click.echo(spoken("  kept: {answer}", answer=shown_answer), err=True)
+            name = shown(prompt).split("\n")[0]
+            line = spoken("  {name}: {answer} (kept)", name=name, answer=shown_answer)
+            click.echo(line, err=True)
         return answer
 
     def keep(self, key: str, answer: str) -> str:

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import click
 
-from wxgpt.language import spoken
+from wxgpt.language import shown, spoken
 from wxgpt.setup import checks
-from wxgpt.setup.providers import Price, Provider
+from wxgpt.setup.providers import DOLLARS, Price, Provider
 from wxgpt.setup.questions import Questions, on_terminal
 from wxgptd.wording import say
 
 DAILY_BUDGET = 20.0
+DAILY_BUDGET_IN_DOLLARS = 3.0
 QUESTIONS_PER_DAY = 100
 
 
@@ -45,20 +46,21 @@ def agree(questions: Questions, preset: Provider) -> Spending:
     )
     if not preset.keys or not on_terminal() or budget is not None:
         return proposal
-    if not questions.is_kept("proposal"):
-        click.echo(_described(proposal, preset), err=True)
+    click.echo(_described(proposal, preset), err=True)
     if questions.confirm("proposal", say("Is that all right? (n: change it)")):
         return proposal._replace(is_agreed=True)
     return _changed(questions, proposal)
 
 
 def _default_budget(preset: Provider) -> float:
-    return DAILY_BUDGET if preset.keys else 0.0
+    if not preset.keys:
+        return 0.0
+    return DAILY_BUDGET_IN_DOLLARS if preset.currency == DOLLARS else DAILY_BUDGET
 
 
 def _described(proposal: Spending, preset: Provider) -> str:
     lines = [
-        spoken("Proposed, in your provider's currency:"),
+        spoken("Proposed, in {currency}:", currency=shown(preset.currency)),
         spoken("  price   {price} per million tokens, input/output", price=proposal.price),
     ]
     if preset.prices:

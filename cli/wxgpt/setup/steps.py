@@ -4,58 +4,114 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from wxgpt.render import pad
+from wxgpt.setup import trial
 from wxgpt.setup.configuration import Wanted
 from wxgpt.setup.files import SYSTEM_CONFIG
 from wxgpt.setup.interview import Place
 from wxgptd.wording import say
 
+START = "systemctl daemon-reload && systemctl enable --now wxgptd.socket wxgptd.service"
+START_CADDY = "systemctl reload-or-restart caddy"
 
-def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[str]:
-    """Yield each step; further lines of a step are details."""
+
+class Step(NamedTuple):
+    """What to do; further lines are details.
+
+    `wxgpt init` offers to do it if `is_offered`, with a shell's `command` if there is one.
+    """
+
+    text: str
+    is_offered: bool = False
+    command: str = ""
+
+
+def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[Step]:
+    """Yield each step."""
     if not time.timezone and not time.daylight and place.system:
-        yield say(
-            "This machine is set to UTC, so times and days would be in UTC:\n"
-            "     timedatectl set-timezone Asia/Shanghai"
+        yield Step(
+            say(
+                "This machine is set to UTC, so times and days would be in UTC:\n"
+                "     timedatectl set-timezone Asia/Shanghai && systemctl try-restart wxgptd"
+            )
         )
     if wanted.costs.daily_budget and not wanted.costs.is_agreed:
-        yield say(
-            "Check the price in {path} (price_per_million): the budget depends on it",
-            path=place.config,
+        yield Step(
+            say(
+                "Check the price in {path} (price_per_million): the budget depends on it",
+                path=place.config,
+            )
         )
+    yield Step(say("Point the DNS record of {domain} at this machine", domain=wanted.domain))
     if units:
-        yield "systemctl daemon-reload && systemctl enable --now wxgptd.socket wxgptd.service"
+        yield Step(START, is_offered=True, command=START)
     else:
-        yield say("wxgptd --config {path}        (in another terminal)", path=place.config)
-    yield say("Point the DNS record of {domain} at this machine", domain=wanted.domain)
-    yield from _web(web, wanted.domain, place.upstream)
+        yield Step(say("wxgptd --config {path}        (in another terminal)", path=place.config))
+    yield from _web(web, wanted.domain, place)
     prefix = "wxgpt" if place.config == SYSTEM_CONFIG else f"wxgpt --config {place.config}"
-    yield say("{prefix} doctor\n     checks everything, and suggests fixes", prefix=prefix)
-    yield _backend(wanted)
+    yield Step(
+        say("{prefix} doctor\n     checks everything, and suggests fixes", prefix=prefix),
+        is_offered=units,
+    )
+    yield Step(_backend(wanted))
     first_message = "你好" if wanted.only_ai else f"/{wanted.assistant}"
-    yield say("Send {text} to the account", text=first_message)
+    yield Step(say("Send {text} to the account", text=first_message))
 
 
-def _web(web: str, domain: str, upstream: str) -> Iterator[str]:
+def _web(web: str, domain: str, place: Place) -> Iterator[Step]:
     match web:
         case "caddy":
-            yield say("systemctl reload caddy        (it gets the certificate)")
+            if place.is_this_machine and (other := _other_than("caddy")):
+                yield Step(
+                    say(
+                        "Port {port} is used by {holder}, and Caddy needs it:\n"
+                        "     systemctl disable --now {name}",
+                        port=other.port,
+                        holder=other.holder,
+                        name=other.name,
+                    )
+                )
+            yield Step(
+                say("{command}        (it gets the certificate)", command=START_CADDY),
+                is_offered=True,
+                command=START_CADDY,
+            )
         case "nginx":
-            yield say(
-                "Get a certificate while nginx still serves its default page on port 80:\n"
-                "     certbot certonly --webroot -w /var/www/html -d {domain} "
-                '--deploy-hook "systemctl reload nginx"',
-                domain=domain,
+            yield Step(
+                say(
+                    "Get a certificate while nginx still serves its default page on port 80:\n"
+                    "     certbot certonly --webroot -w /var/www/html -d {domain} "
+                    '--deploy-hook "systemctl reload nginx"',
+                    domain=domain,
+                )
             )
-            yield "nginx -t && systemctl reload nginx"
+            yield Step("nginx -t && systemctl reload-or-restart nginx")
         case _:
-            yield say(
-                "Have a web server with a certificate forward https://{domain}/ to "
-                "http://{upstream}/",
-                domain=domain,
-                upstream=upstream,
+            yield Step(
+                say(
+                    "Have a web server with a certificate forward https://{domain}/ to "
+                    "http://{upstream}/",
+                    domain=domain,
+                    upstream=place.upstream,
+                )
             )
+
+
+class _Other(NamedTuple):
+    port: int
+    holder: str
+    name: str
+
+
+def _other_than(server: str) -> _Other | None:
+    """Return which other program listens where the web server `server` would."""
+    for port in (80, 443):
+        holder = trial.holder_of(port)
+        if holder and holder != "?" and not holder.startswith(server):
+            return _Other(port, holder, holder.split(" ")[0])
+    return None
 
 
 def _backend(wanted: Wanted) -> str:

@@ -68,22 +68,36 @@ class Server(NamedTuple):
         return urllib.request.Request(f"{address}?{query}" if query else address, data, head)  # noqa: S310 (see `checks`)
 
 
-def offered(server: Server) -> tuple[str, ...]:
-    """Return the names of the models that the server offers for conversations, if it says so."""
-    found: list[str] = []
+class Offer(NamedTuple):
+    """The models for conversations that a server names, and why it rejects the key, if it does."""
+
+    models: tuple[str, ...] = ()
+    rejected: Trial = Trial()
+
+
+def offered(server: Server) -> Offer:
+    """Ask a server which models it offers; not every server says so."""
+    found: list[Offer] = []
 
     def look() -> None:
         request = server.request("/models")
-        with (
-            contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError),
-            contextlib.suppress(http.client.HTTPException),
-            _opener().open(request, timeout=MODELS_PATIENCE_S) as answer,
-        ):
-            names = [str(model["id"]) for model in json.loads(answer.read(MAX_LIST_BYTES))["data"]]
-            found.extend(name for name in names if name and not _OTHER.search(name))
+        try:
+            with _opener().open(request, timeout=MODELS_PATIENCE_S) as answer:
+                listed = json.loads(answer.read(MAX_LIST_BYTES))["data"]
+                names = [render.printable(str(model["id"])) for model in listed]
+        except urllib.error.HTTPError as error:
+            if error.code == 401:
+                found.append(Offer(rejected=_refused(error, server.api_key, "")))
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            pass
+        except http.client.HTTPException:
+            pass
+        else:
+            suited = (name for name in names if name and not _OTHER.search(name))
+            found.append(Offer(tuple(dict.fromkeys(suited))))
 
     _within(MODELS_PATIENCE_S, look)
-    return tuple(dict.fromkeys(render.printable(name) for name in found))
+    return found[0] if found else Offer()
 
 
 def one_token(server: Server, model: str) -> Trial:
@@ -124,6 +138,11 @@ def _within(patience_s: float, run: Callable[[], None]) -> None:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(patience_s)
+
+
+def not_offered(model: str) -> Trial:
+    """Return the result for a model that is not in the server's list, and did not answer."""
+    return Trial(say("the server has no model {model}", model=model), "model")
 
 
 def _refused(error: urllib.error.HTTPError, api_key: str, model: str) -> Trial:
