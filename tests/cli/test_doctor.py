@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import socket
+import ssl
+import threading
 from pathlib import Path
 
 import pytest
@@ -127,6 +131,35 @@ def test_a_silent_server_times_out():
     with pytest.raises(reach.Unanswered, match="no complete response within"):
         reach.get(server.url, patience_s=0.5)
     server.close()
+
+
+def test_a_server_without_a_certificate_for_the_name_is_not_taken_for_another_program():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # as Caddy is before it has one
+
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        with pytest.raises(reach.Unanswered) as raised:
+            reach.get(f"https://127.0.0.1:{server.getsockname()[1]}/")
+    assert raised.value.fix == "certificate-missing"
+    for reason in reach.NO_CERTIFICATE:
+        error = ssl.SSLError(1, "")
+        error.reason = reason
+        assert reach._without_tls(error).fix == "certificate-missing"
+
+
+def test_a_machine_without_a_web_server_is_told_so(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        found = list(reach._web_server(f"https://chat.test:{port}", "name-unresolved"))
+        assert found == []
+    found = list(reach._web_server(f"https://chat.test:{port}", "name-unresolved"))
+    assert [each.remedy.id for each in found] == ["web-server-stopped"]
+    assert list(reach._web_server(f"https://chat.test:{port}", "certificate-invalid")) == []
 
 
 def test_a_redirect_is_reported_without_its_query():

@@ -76,17 +76,8 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
         if cut:
             raise timeout
         return answer
-    except ssl.SSLCertVerificationError as error:
-        raise Unanswered(
-            say("invalid certificate: {verify_message}", verify_message=error.verify_message),
-            "certificate-invalid",
-        ) from None
     except ssl.SSLError as error:
-        if error.reason in NO_CERTIFICATE:
-            why = say("the web server has no certificate for this name")
-            raise Unanswered(why, "certificate-missing") from None
-        why = say("not a TLS server: {reason}", reason=error.reason)
-        raise Unanswered(why, "not-tls") from None
+        raise _without_tls(error) from None
     except TimeoutError:
         raise timeout from None
     except ConnectionRefusedError:
@@ -112,6 +103,18 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
     finally:
         deadline.cancel()
         connection.close()
+
+
+def _without_tls(error: ssl.SSLError) -> Unanswered:
+    """Return why a TLS connection could not be made."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        message = error.verify_message
+        why = say("invalid certificate: {verify_message}", verify_message=message)
+        return Unanswered(why, "certificate-invalid")
+    if error.reason in NO_CERTIFICATE:
+        why = say("the web server has no certificate for this name")
+        return Unanswered(why, "certificate-missing")
+    return Unanswered(say("not a TLS server: {reason}", reason=error.reason), "not-tls")
 
 
 def _cut_off(connection: http.client.HTTPConnection, cut: list[bool]) -> None:

@@ -156,7 +156,7 @@ class Look(NamedTuple):
 
 def as_line(record: AnyRecord, look: Look) -> str:
     """Return the event as a line of text."""
-    text = _about(record, look.texts)
+    text = _about(record, look)
     name_of_kind = LABELS.get(kind(record), "unknown")
     label = shown(name_of_kind)
     if isinstance(record, Recorded) and record.hidden and PERSONAL[kind(record)]:
@@ -197,7 +197,7 @@ def words(member: str) -> str:
     return str(member).replace("_", " ")
 
 
-def _about(record: AnyRecord, texts: Texts) -> str:
+def _about(record: AnyRecord, look: Look) -> str:
     match record.event:
         case e.MessageHeld():
             return spoken("after the session expired; sent to a model only if its sender asks")
@@ -216,8 +216,9 @@ def _about(record: AnyRecord, texts: Texts) -> str:
         case e.UserUnsubscribed():
             return ""
         case e.AttemptRepeated(number=number, delivery=delivery):
-            of = spoken("of {delivery}", delivery=delivery)
-            return f"{spoken('number {number}', number=number)} {of}"
+            if look.wide:
+                return spoken("number {number} of {delivery}", number=number, delivery=delivery)
+            return spoken("number {number}", number=number)
         case e.AnswerCompleted(text=text, took_s=took_s, usage=usage):
             by = usage.assistant and f", {usage.assistant}"
             return f"({took_s:.1f} s{by}) {text}"
@@ -226,7 +227,7 @@ def _about(record: AnyRecord, texts: Texts) -> str:
         case e.AnswerRestarted(question=question):
             return str(question)
         case e.ReplyOffered() as reply:
-            return replies.text_of(reply, texts)
+            return replies.text_of(reply, look.texts)
         case e.HistoryLinkIssued():
             return spoken("to the user's own history")
         case _ if isinstance(record.event, SESSION_EVENTS):
