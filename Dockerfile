@@ -24,7 +24,8 @@ LABEL org.opencontainers.image.title="wxgptd" \
 COPY --from=build /opt/wxgptd /opt/wxgptd
 ENV PATH=/opt/wxgptd/bin:$PATH \
     PYTHONUNBUFFERED=1
-RUN useradd --system --uid 10001 --home-dir /var/lib/wxgptd --shell /usr/sbin/nologin wxgptd \
+RUN groupadd --system --gid 10001 wxgptd \
+ && useradd --system --uid 10001 --gid wxgptd --home-dir /var/lib/wxgptd --shell /usr/sbin/nologin wxgptd \
  && install -d -o wxgptd -g wxgptd -m 0700 /var/lib/wxgptd
 USER 10001
 VOLUME /var/lib/wxgptd

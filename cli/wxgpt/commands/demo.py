@@ -192,7 +192,10 @@ async def _tap_and_stop(reactor: Reactor, stage: DemoStage, wechat: Peer) -> Non
     await _send(wechat, "/stop")
     click.echo()
     click.echo(
-        spoken("To try it yourself: `wxgpt demo --keep`. For a real account, see README.md.")
+        spoken(
+            "To try it yourself: `{wxgpt} demo --keep`. For a real account, see README.md.",
+            wxgpt=_program(),
+        )
     )
 
 
@@ -291,15 +294,21 @@ async def _open_a_live_page(reactor: Reactor, stage: DemoStage) -> None:
     click.echo(spoken("  the page {link}", link=_link(delivery)))
 
 
-def _show_next_steps(stage: DemoStage) -> None:
+def _program() -> str:
+    """Return what to type to run this program."""
     program = Path(sys.argv[0]).absolute()
+    if program.suffix == ".py":
+        return f"{sys.executable} -m wxgpt"
+    return "wxgpt" if shutil.which("wxgpt") == str(program) else str(program)
+
+
+def _show_next_steps(stage: DemoStage) -> None:
+    program = _program()
     click.echo()
     click.secho(spoken("The demo is still running. In another terminal, first:"), bold=True)
     click.echo(f"  export WXGPT_CONFIG={stage.config}")
-    if program.suffix == ".py":
-        click.echo(f'  alias wxgpt="{sys.executable} -m wxgpt"')
-    elif shutil.which("wxgpt") != str(program):
-        click.echo(f"  alias wxgpt={program}")
+    if program != "wxgpt":
+        click.echo(f'  alias wxgpt="{program}"')
     click.secho(spoken("Then:"), bold=True)
     for arguments in ("chat", f"send /history --user {USER}", "tail -f --chat", "status"):
         click.echo(f"  wxgpt {arguments}")
