@@ -41,31 +41,37 @@ def read() -> dict[str, Context]:
     file = path()
     try:
         tables = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
-        return {
-            name: Context(str(table["ssh"]), str(table.get("command", "wxgpt")))
+        found = {
+            name: Context(table["ssh"], table.get("command", "wxgpt"))
             for name, table in tables.items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not all(isinstance(text, str) for context in found.values() for text in context):
+            raise TypeError
+    except ValueError as error:
+        raise UsageFailure(say("{path} is not valid: {why}", path=file, why=error)) from None
+    except (KeyError, TypeError, AttributeError):
         raise UsageFailure(
-            say("{path} is not valid: {why}", path=file, why=error),
+            say("{path} is not a list of machines", path=file),
             hint=say('each machine is a table: [NAME] and ssh = "root@host"'),
         ) from None
+    return found
 
 
 def change(name: str, context: Context | None) -> None:
     """Set a machine, or remove it (None); comments in the file stay."""
-    import tomlkit
+    from wxgpt.setup import editing
 
     file = path()
-    document = tomlkit.parse(file.read_text("utf-8") if file.exists() else "")
+    text = file.read_text("utf-8") if file.exists() else ""
     if context is None:
-        document.pop(name, None)
+        text = editing.without_table(text, name)
     else:
-        table = document.setdefault(name, tomlkit.table())
-        table["ssh"], table["command"] = context
+        for key, value in context._asdict().items():
+            text = editing.with_value(text, f"{name}.{key}", value)
     file.parent.mkdir(parents=True, exist_ok=True)
+    file = file.resolve()  # it can be a link
     fresh = file.with_name(f"{file.name}.new")
-    fresh.write_text(document.as_string(), encoding="utf-8")
+    fresh.write_text(text, encoding="utf-8")
     fresh.replace(file)
 
 
@@ -77,7 +83,7 @@ def require_name(name: str) -> None:
     """
     from wxgptd.config.values import NAME
 
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or name.startswith("-"):
         raise UsageFailure(
             say("{name!r} is not a valid name: use letters, digits, - and _", name=name)
         )
@@ -89,7 +95,7 @@ def require_destination(ssh: str) -> None:
     Raises:
         UsageFailure: it does not.
     """
-    if not re.fullmatch(r"[^\s-]\S*", ssh):
+    if not re.fullmatch(r"[^\s-]\S*", ssh) or not ssh.isprintable():
         raise UsageFailure(
             say("{ssh!r} is not a destination for ssh", ssh=ssh), hint="root@chat.example.com"
         )
@@ -102,7 +108,8 @@ def require_command(command: str) -> None:
         UsageFailure: they cannot.
     """
     try:
-        shlex.split(command)
+        if not shlex.split(command):
+            raise ValueError(say("it is empty"))
     except ValueError as error:
         raise UsageFailure(
             say("{command!r} is not a command: {why}", command=command, why=error)

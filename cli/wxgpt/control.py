@@ -10,8 +10,11 @@ from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+import click
+
 from wxgpt import options
 from wxgpt.failures import Forbidden, Unreachable, UsageFailure
+from wxgpt.language import spoken
 from wxgpt.matching import not_unique
 from wxgptd.errors import WxgptError
 from wxgptd.untyped import Json, Result
@@ -20,6 +23,8 @@ from wxgptd.wording import say, say_number
 TIMEOUT_S = 5.0
 NAMES_TIMEOUT_S = 1.0
 MOST_USERS = 100
+SYSTEM_SOCKET = Path("/var/lib/wxgptd/admin.sock")
+"""Where the unit's daemon is, with the configuration that `wxgpt init` writes."""
 
 MAX_CONFIGURATION_BYTES = 4 * 1024 * 1024
 """The daemon rejects larger bodies."""
@@ -49,7 +54,7 @@ def request(
         Unreachable: no daemon is running, or this user may not connect to it.
         DaemonFailed: the daemon could not carry out the request.
     """
-    socket_path = socket_path or options.load_server().admin_socket
+    socket_path = socket_path or _admin_socket()
     connection = _Connection(socket_path, timeout_s)
     try:
         connection.request(method, path, body)
@@ -58,7 +63,7 @@ def request(
     except (FileNotFoundError, ConnectionRefusedError):
         raise Unreachable(
             say("no daemon at {socket_path}", socket_path=socket_path),
-            hint=say("start it: wxgptd --config FILE (or systemctl start wxgptd)"),
+            hint=say("start it: systemctl start wxgptd (without systemd: wxgptd --config FILE)"),
         ) from None
     except PermissionError:
         raise Forbidden(
@@ -78,6 +83,29 @@ def request(
     if response.status == 500 and result:
         raise DaemonFailed(result["error"], hint=result["hint"])
     return response.status, result
+
+
+def _admin_socket() -> Path:
+    """Return the daemon's admin socket.
+
+    If the configuration has a mistake in it, that of the unit, whose daemon runs on with the
+    earlier one.
+
+    Raises:
+        ConfigError: the configuration is not valid, and there is no such socket.
+    """
+    from wxgptd.config import ConfigError
+
+    try:
+        return options.load_server().admin_socket
+    except ConfigError as error:
+        if options.config_path() != options.SYSTEM_CONFIG or not SYSTEM_SOCKET.exists():
+            raise
+        click.echo(
+            spoken("{path}: {why}", path=options.config_path(), why=error.faults[0]), err=True
+        )
+        click.echo(spoken("the daemon runs on with the earlier configuration"), err=True)
+        return SYSTEM_SOCKET
 
 
 def require_ready(status: int) -> None:

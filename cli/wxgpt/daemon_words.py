@@ -19,6 +19,8 @@ SAYINGS = (
     say("circuit breaker open, retrying with the next question: {why}", why=""),
     say("{why}, but a probe succeeded {n} s ago", why="", n=""),
     say("{reason}: {why}, {n} s ago", reason="", why="", n=""),
+    say("{name}: circuit breaker open", name=""),
+    say("the check itself failed: {why}", why=""),
     say("no response within {n} s", n=""),
     say("no first token within {n} s", n=""),
     say("not finished within {n} s", n=""),
@@ -31,6 +33,19 @@ SAYINGS = (
     say("on"),
     say("not permitted"),
     say("paused for {n} min", n=""),
+    say("the user has left, cleared the session or was blocked"),
+    say("WeChat rejects the tokens issued for the app_secret: check whether it was changed"),
+    say("the message is too long"),
+    say("the user has not written for 48 hours"),
+    say("the user has received as many messages as WeChat allows after one of their own"),
+    say("no such user"),
+    say("the app_id is wrong"),
+    say("the app_secret is wrong"),
+    say(
+        "this machine's address is not in the account's IP whitelist "
+        "(微信开发者平台 → 公众号 → 基础信息 → API IP白名单)"
+    ),
+    say("the account may not send customer-service messages"),
 )
 """The templates of what the daemon says; the first one that fits is used."""
 

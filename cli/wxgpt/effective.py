@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from wxgpt import render
 from wxgptd.config import Config, Secret, read
 from wxgptd.config.changes import fields
 from wxgptd.config.tables import key_of
+from wxgptd.config.values import Duration, OptionalDuration
 from wxgptd.untyped import Given, JsonView
 
 DEFAULT = "default"
@@ -23,7 +23,7 @@ DEFAULT = "default"
 class Value(NamedTuple):
     """One key's value, ready for JSON. `source` is `default`, the file, or a secret's reference.
 
-    `text` is the value as people write it: a time of 300 s is `5m`.
+    `text` is the value as it is written in TOML: a time of 300 s is `"5m"`.
     """
 
     key: str
@@ -37,23 +37,26 @@ def values(config: Config, path: Path) -> Iterator[Value]:
     yield from _values("", config, tomllib.loads(read(path).removeprefix("\ufeff")), str(path))
 
 
-def _values(key: str, value: Given, raw: Given, path: str, kind: str = "") -> Iterator[Value]:
+def _values(key: str, value: Given, raw: Given, path: str, kind: Given = None) -> Iterator[Value]:
     inner = _inner(value)
     if inner is None:
         plain = _masked(_shown(value))
-        is_time = "Duration" in kind and isinstance(value, int | float)
-        text = json.dumps(render.duration(value)) if is_time else render.dumps(plain)
+        is_time = kind in (Duration, OptionalDuration) and isinstance(value, float)
+        text = f'"{render.duration(value)}"' if is_time else render.dumps(plain)
         yield Value(key, plain, _source(value, raw, path), text)
         return
-    kinds = {key_of(field.name): str(field.type) for field in _attributes(value)}
+    kinds = {key_of(field.name): field.type for field in _attributes(value)}
     for name, child in inner.items():
         child_raw = raw.get(name) if isinstance(raw, Mapping) else None
         child_key = f"{key}.{name}" if key else name
-        yield from _values(child_key, child, child_raw, path, kinds.get(name, ""))
+        yield from _values(child_key, child, child_raw, path, kinds.get(name))
 
 
 def _attributes(table: Given) -> tuple[attrs.Attribute[Given], ...]:
-    return attrs.fields(type(table)) if attrs.has(type(table)) else ()
+    if not attrs.has(type(table)):
+        return ()
+    resolved: type[attrs.AttrsInstance] = attrs.resolve_types(type(table))
+    return tuple(attrs.fields(resolved))
 
 
 def _masked(value: Given, name: str = "") -> Given:

@@ -27,6 +27,9 @@ F = TypeVar("F", bound=Callable[..., Any])  # Any: a command with any options
 
 TIME_FORMS = "10m, 2h, 3d, yesterday, today, 2026-01-31, 2026-01-31T08:00:00+08:00 or @1700000000"
 
+SYSTEM_CONFIG = Path("/etc/wxgptd/wxgptd.toml")
+"""The configuration that `wxgpt init` writes for the unit."""
+
 
 def output_option(*formats: str) -> Callable[[F], F]:
     """Add `-o FORMAT` and its shorthand `--json`."""

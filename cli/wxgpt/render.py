@@ -9,10 +9,11 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import click
 
-from wxgpt.language import spoken
+from wxgpt.language import spoken, spoken_number
 from wxgptd.untyped import JsonView
 from wxgptd.wording import Wording, say_number
 
@@ -146,15 +147,32 @@ def shorten(text: str, width: int) -> str:
     return "".join(chars) + "…"
 
 
-_UNITS_S = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_TIMES = (
+    ("d", 86_400, say_number(1, "{n} day", "{n} days")),
+    ("h", 3_600, say_number(1, "{n} hour", "{n} hours")),
+    ("m", 60, say_number(1, "{n} minute", "{n} minutes")),
+)
+
+
+def number(value: float) -> str:
+    """Return a number with all its digits, and without an exponent."""
+    return f"{Decimal(repr(value)).normalize():f}"
 
 
 def duration(seconds: float) -> str:
     """Return a time as it is written in a configuration, such as 400ms, 5m or 2h."""
-    for unit, size in _UNITS_S:
+    for unit, size, _ in _TIMES:
         if seconds >= size and not seconds % size:
-            return f"{seconds // size:g}{unit}"
-    return f"{seconds * 1000:g}ms" if 0 < seconds < 1 else f"{seconds:g}s"
+            return f"{number(seconds / size)}{unit}"
+    return f"{number(seconds * 1000)}ms" if 0 < seconds < 1 else f"{number(seconds)}s"
+
+
+def duration_in_words(seconds: float) -> str:
+    """Return a time as people say it, such as 5 minutes."""
+    for _, size, words in _TIMES:
+        if seconds >= size and not seconds % size:
+            return spoken_number(int(seconds // size), words.template, words.plural)
+    return spoken("{seconds} s", seconds=number(seconds))
 
 
 def row(text: str) -> None:

@@ -16,10 +16,12 @@ import pytest
 
 from tests.support.scripted_model import ScriptedModel
 from tests.support.terminal import converse
+from wxgpt import listening
 from wxgpt.failures import UsageFailure
 from wxgpt.setup import checks, model_choice, trial
-from wxgpt.setup.providers import PROVIDERS
+from wxgpt.setup.providers import CAUTIOUS, PROVIDERS, Price
 from wxgptd import config as cfg
+from wxgptd.llm import wire
 
 pytestmark = pytest.mark.processes
 
@@ -204,7 +206,7 @@ def test_init_prompts_at_a_terminal_and_hides_the_key(tmp_path):
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
     answers = [
         ("服务商 [deepseek]:", "deepsek"), ("服务商 [deepseek]:", "2"), ("密钥:", "sk-canary"),
-        ("模型 [qwen-plus]:", ""), ("要改就选 n） [Y/n]:", "n"), ("输出） [4/16]:", "1"),
+        ("模型 [qwen-plus]:", ""), ("要改就选 n） [Y/n]:", "n"), ("例如 2/8） [4/16]:", "1"),
         ("不限） [20]:", "很多"), ("不限） [20]:", "5"), ("不限） [100]:", "30"),
         ("example.com:", "chat"), ("example.com:", "https://chat.example.org/"),
         ("AppID:", "wx0123456789"), ("就选 n） [Y/n]:", "y"), ("开机自动启动吗？ [Y/n]:", "y"),
@@ -286,8 +288,7 @@ def test_a_rejected_key_is_asked_for_before_the_model(tmp_path, model):
 
 def test_a_model_that_the_server_does_not_have_is_named(tmp_path, model):
     model.offers = ["chat-2"]
-    model.refuses = lambda _: (400, '{"error": {"message": "use chat-2"}}') if bad else None
-    bad = [True]
+    model.refuses = lambda _: (400, '{"error": {"message": "use chat-2"}}')
     answers = [
         ("服务商 [deepseek]:", "other"), ("base_url）:", model.base_url), ("密钥:", "sk-canary"),
         ("模型:", "chat-1"), ("以后再改） [Y/n]:", "y"), ("模型:", "chat-2"),
@@ -299,35 +300,36 @@ def test_a_model_that_the_server_does_not_have_is_named(tmp_path, model):
 
 
 def test_a_retired_default_is_not_proposed(model):
-    preset = PROVIDERS["deepseek"]._replace(models=("retired", "present"))
+    models = {"retired": Price(1, 1), "present": Price(2, 2)}
+    preset = PROVIDERS["deepseek"]._replace(models=models)
     server = trial.Server(model.base_url, "sk-1", {})
     model.offers = ["other", "present"]
-    assert model_choice.default_of(preset, trial.offered(server).models) == "present"
+    assert model_choice.default_of(preset, trial.offered(server)) == "present"
     model.offers = ["other"]
-    assert model_choice.default_of(preset, trial.offered(server).models) == ""
+    assert model_choice.default_of(preset, trial.offered(server)) == ""
     model.offers = None  # it does not say: the name is proposed, and the trial decides
-    assert model_choice.default_of(preset, trial.offered(server).models) == "retired"
+    assert model_choice.default_of(preset, trial.offered(server)) == "retired"
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"[]", b"{}", b'{"data": 3}', b'{"data": [1]}', b'{"data": [{}]}', b"\xff", b"[" * 9],
-)
-def test_what_is_no_list_of_models_is_ignored(body, model):
-    model.offers = []
-    assert trial.offered(trial.Server(f"{model.base_url}", "", {})) == trial.Offer()
+    "body", [b"", b"[]", b"{}", b'{"data": 3}', b'{"data": [1]}', b'{"data": [{}]}', b"\xff",
+             b"[" * 100_000],
+)  # fmt: skip
+def test_what_is_no_list_of_models_is_ignored(body):
+    asked: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
-        answering = threading.Thread(target=_answer_once, args=(server, body), daemon=True)
+        answering = threading.Thread(target=_answer_once, args=(server, body, asked), daemon=True)
         answering.start()
         address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
         assert trial.offered(trial.Server(address, "", {})) == trial.Offer()
         answering.join(10)
+    assert asked[0].startswith(b"GET /v1/models ")
 
 
-def _answer_once(server: socket.socket, body: bytes) -> None:
+def _answer_once(server: socket.socket, body: bytes, asked: list[bytes]) -> None:
     connection, _ = server.accept()
     with connection:
-        connection.recv(65_536)
+        asked.append(connection.recv(65_536))
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
@@ -360,18 +362,44 @@ def test_a_trial_ends_even_if_the_server_sends_a_byte_now_and_then(monkeypatch):
     ],
 )
 def test_addresses_are_completed_as_the_daemon_completes_them(address, asked):
-    assert trial.Server(address, "", {}).request("/models").full_url == asked
+    server = trial.Server(address, "", {})
+    assert server.request("/models").full_url == asked
+    assert server.request("/chat/completions").full_url == wire.completions_url(address)
 
 
 @pytest.mark.parametrize(
     ("typed", "price"),
-    [("2/8", (2, 8)), ("2／8", (2, 8)), ("0.5 2", (0.5, 2)), ("3", (3, 3)), ("2，8", (2, 8))],
+    [
+        ("２／８", (2, 8)),
+        (" 2 / 8 ", (2, 8)),
+        ("2/8", (2, 8)),
+        ("2／8", (2, 8)),
+        ("0.5 2", (0.5, 2)),
+        ("3", (3, 3)),
+        ("2，8", (2, 8)),
+    ],
 )
 def test_prices_can_be_written_in_several_ways(typed, price):
     assert checks.price_of(typed) == price
 
 
-@pytest.mark.parametrize("typed", ["", "a/b", "1/2/3", "-1/2", "nan/1", "/"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "a/b",
+        "1/2/3",
+        "-1/2",
+        "nan/1",
+        "/",
+        "1_0/2",
+        "٣/1",
+        "1e3/2",
+        "2/",
+        "inf/1",
+        "2000000000/1",
+    ],
+)
 def test_what_is_no_price_is_refused(typed):
     with pytest.raises(UsageFailure, match="such as"):
         checks.price_of(typed)
@@ -384,6 +412,109 @@ def test_prices_and_limits_can_be_options(tmp_path):
     assistant = config.assistant["chatgpt"]
     assert (assistant.price_per_million.input, assistant.price_per_million.output) == (1.5, 3)
     assert (assistant.daily_budget, config.limits.questions_per_day) == (2, 7)
+
+
+def test_a_price_that_was_given_is_not_to_be_checked_again(tmp_path):
+    assert "price_per_million" in init(tmp_path, *required_options(tmp_path)).stdout
+    (tmp_path / CONFIG).unlink()
+    given = ("--price", "1.5/3", "--daily-budget", "2")
+    assert "price_per_million" not in init(tmp_path, *required_options(tmp_path, *given)).stdout
+
+
+def test_a_model_on_this_machine_can_have_a_price_and_a_budget(tmp_path):
+    result = init(tmp_path, "--provider", "ollama", "--domain", "chat.example.org", "--plain",
+                  "--daily-budget", "5", "--price", "1/2")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assistant = cfg.load(tmp_path / CONFIG).assistant["chatgpt"]
+    assert (assistant.daily_budget, assistant.price_per_million.output) == (5, 2)
+
+
+def test_amounts_are_written_with_all_their_digits(tmp_path):
+    given = ("--price", "1234567.5/3", "--daily-budget", "12345678")
+    assert init(tmp_path, *required_options(tmp_path, *given)).returncode == 0
+    assert "input = 1234567.5, output = 3" in (tmp_path / CONFIG).read_text("utf-8")
+    assert "daily_budget = 12345678\n" in (tmp_path / CONFIG).read_text("utf-8")
+
+
+def test_the_price_is_that_of_the_model(tmp_path):
+    assert PROVIDERS["deepseek"].price_of("deepseek-v4-pro") == Price(9, 27)
+    assert PROVIDERS["deepseek"].price_of("what-comes-next") == CAUTIOUS
+    for preset in PROVIDERS.values():
+        assert all(price.output >= price.input >= 0 for price in preset.models.values())
+
+
+def test_another_provider_is_never_sent_the_key_of_the_first(tmp_path):
+    answers = [
+        ("服务商 [deepseek]:", "deepseek"), ("密钥:", "sk-of-deepseek"), ("模型 [deepseek-flash]:", ""),
+        ("要改就选 n） [Y/n]:", "y"), ("example.com:", None),
+    ]  # fmt: skip
+    status, output, _ = type_into(tmp_path, answers, "--no-try")
+    assert status == 130, output
+    answers = [("密钥:", "sk-of-openai"), *REST]
+    status, output, left = type_into(
+        tmp_path, answers, "--no-try", "--resume", "--provider", "openai"
+    )
+    assert (status, left) == (0, []), output
+    assistant = cfg.load(tmp_path / CONFIG).assistant["chatgpt"]
+    assert assistant.base_url == "https://api.openai.com/v1"
+    assert assistant.api_key.reveal() == "sk-of-openai"
+    assert assistant.daily_budget == 3, "dollars"
+
+
+def test_what_was_agreed_survives_and_an_option_is_shown_again(tmp_path):
+    answers = [
+        ("服务商 [deepseek]:", "deepseek"), ("密钥:", "sk-1"), ("模型 [deepseek-flash]:", ""),
+        ("要改就选 n） [Y/n]:", "n"), ("例如 2/8） [2/8]:", "1/3"), ("不限） [20]:", "50"),
+        ("不限） [100]:", "7"), ("example.com:", None),
+    ]  # fmt: skip
+    assert type_into(tmp_path, answers, "--no-try")[0] == 130
+    status, output, left = type_into(tmp_path, REST[1:], "--no-try", "--resume")
+    assert (status, left) == (0, []), output
+    config = cfg.load(tmp_path / CONFIG)
+    assistant = config.assistant["chatgpt"]
+    assert (assistant.price_per_million.input, assistant.price_per_million.output) == (1, 3)
+    assert (assistant.daily_budget, config.limits.questions_per_day) == (50, 7)
+
+
+def test_a_key_from_a_file_is_used_however_often_the_model_is_typed(tmp_path, model):
+    refusals = [(404, '{"error": {"message": "no model m1"}}')]
+    model.refuses = lambda _: refusals.pop() if refusals else None
+    key = tmp_path / "key"
+    key.write_text("sk-canary\n")
+    answers = [("模型:", "m1"), ("以后再改） [Y/n]:", "y"), ("模型:", "m2"), *REST]
+    status, output, left = type_into(
+        tmp_path, answers, "--base-url", model.base_url, "--api-key-file", str(key)
+    )
+    assert (status, left) == (0, []), output
+    assert cfg.load(tmp_path / CONFIG).assistant["chatgpt"].api_key.reveal() == "sk-canary"
+
+
+@pytest.mark.parametrize(
+    ("tried", "explained"),
+    [
+        (trial.Trial("bad request", "", 400), "the server has no model ep-1: bad request"),
+        (trial.Trial("Insufficient Balance", "", 402), "Insufficient Balance"),
+        (trial.Trial("no answer within 20 s", "base_url"), "no answer within 20 s"),
+    ],
+)
+def test_only_a_refusal_is_put_down_to_a_model_that_is_not_in_the_list(tried, explained):
+    offer = trial.Offer(("m1",), ("m1",))
+    assert str(offer.explain(tried, "ep-1").why) == explained
+    assert offer.explain(tried, "m1") is tried
+    assert trial.Offer().explain(tried, "ep-1") is tried
+
+
+@pytest.mark.parametrize(
+    ("name", "converses"),
+    [("vanguard", True), ("reflux", True), ("soraya-7b", True), ("kimi-imagery", True),
+     ("gpt-6-luna", True), ("qwen3-vl-plus", True), ("text-embedding-3-large", False),
+     ("whisper-1", False), ("bge-m3", False), ("dall-e-3", False), ("gpt-4o-mini-tts", False),
+     ("BAAI/bge-reranker-v2-m3", False), ("omni-moderation-latest", False)],
+)  # fmt: skip
+def test_models_that_do_not_converse_are_not_proposed(name, converses, model):
+    model.offers = [name]
+    offer = trial.offered(trial.Server(model.base_url, "", {}))
+    assert (offer.names, bool(offer.models)) == ((name,), converses)
 
 
 def test_what_was_typed_survives_an_interruption(tmp_path):
@@ -406,8 +537,8 @@ def test_what_was_typed_survives_an_interruption(tmp_path):
 def test_who_uses_a_port_is_named():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert trial.holder_of(port).endswith(f"({os.getpid()})")
-    assert trial.holder_of(port) is None
+        assert listening.holder_of(port).endswith(f"({os.getpid()})")
+    assert listening.holder_of(port) is None
 
 
 def test_a_given_api_key_is_used_even_if_the_server_needs_none(tmp_path):

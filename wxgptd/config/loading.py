@@ -234,7 +234,7 @@ def _parsed(text: str, path: Path) -> Table:
         return tomllib.loads(text)
     except RecursionError:
         raise ConfigError(path, [say("is not TOML: it is nested too deeply")]) from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # or a number with thousands of digits
         twice = say(" (it already exists further up: put the keys there)")
         more = twice if "twice" in str(error) else _shown(text, str(error))
         raise ConfigError(

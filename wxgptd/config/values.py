@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import unicodedata
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
@@ -129,7 +130,7 @@ _UNITS_S = {
     "毫秒": 0.001, "秒": 1.0, "秒钟": 1.0, "分": 60.0, "分钟": 60.0, "小时": 3_600.0,
     "天": 86_400.0,
 }  # fmt: skip
-_TIME = re.compile(rf"([0-9]+(?:\.[0-9]+)?)\s*({'|'.join(_UNITS_S)})")
+_TIME = re.compile(rf"([0-9]{{1,15}}(?:\.[0-9]{{1,9}})?)\s*({'|'.join(_UNITS_S)})")
 _UNITS_BYTES = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
@@ -145,7 +146,7 @@ def _strict(kind: type, name: str) -> Given:
 def _duration(value: Given, _: object) -> Duration:
     if type(value) in (int, float) and 0 <= value <= MAX_DURATION_S:
         return Duration(float(value))
-    match = _TIME.fullmatch(value) if type(value) is str else None
+    match = _TIME.fullmatch(unicodedata.normalize("NFKC", value)) if type(value) is str else None
     if match is None:
         raise ValueError(
             say("must be a time such as 400ms, 30s, 5m, 2h or 7d, not {value!r}", value=value)
@@ -156,8 +157,8 @@ def _duration(value: Given, _: object) -> Duration:
 def _size(value: Given, _: object) -> Size:
     if type(value) is int and value > 0:
         return Size(value)
-    match = re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB)?", value) if type(value) is str else None
-    if match is None or match.group(1) == "0":
+    match = re.fullmatch(r"([0-9]{1,15})\s*(B|KiB|MiB|GiB)?", value) if type(value) is str else None
+    if match is None or not int(match.group(1)):
         raise ValueError(say("must be a size such as 16KiB or 64MiB, not {value!r}", value=value))
     return Size(int(match.group(1)) * _UNITS_BYTES[match.group(2) or ""])
 

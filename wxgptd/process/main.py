@@ -50,6 +50,7 @@ from wxgptd.process.listening import (
     plainly,
     where,
 )
+from wxgptd.process.ownership import require_own
 from wxgptd.process.process_limits import (
     connections_possible,
     keep_memory_private,
@@ -113,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             check_endpoints(reactor, path, configured)
             print(f"{path}: ok")
             sys.exit(0)
+        require_own(configured.server.state_dir)
     except WxgptError as error:
         startup_error_writer(f"error: {error}")
         if error.hint:

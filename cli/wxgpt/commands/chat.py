@@ -67,7 +67,7 @@ def command(user: str, account: str | None, url: str | None) -> None:
             delivery = await wechat.deliver(user, message, report)
             silent = delivery.shown is None and url is None
             why = silence.why(config, account, user, message) if silent else None
-            deliveries.show_delivery(delivery, why)
+            deliveries.show_delivery(delivery, why and silence.in_words(why, config))
 
         await _converse(Prompt(reactor), say)
 

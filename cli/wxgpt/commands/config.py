@@ -73,7 +73,7 @@ def get(key: str, output: str) -> None:
         click.echo(render.dumps({each.key: each.value for each in chosen}))
     elif len(chosen) == 1 and chosen[0].key == key:
         value, text = chosen[0].value, chosen[0].text
-        click.echo(value if isinstance(value, str) else text.strip('"'))
+        click.echo(value if isinstance(value, str) else text.removeprefix('"').removesuffix('"'))
     else:
         for each in chosen:
             render.row(f"{each.key} = {each.text}")
@@ -107,7 +107,7 @@ def set_(key: str, value: str | None, file: IO[bytes] | None, yes: bool, dry_run
     given = _given(key, value, file)
     first: ConfigError | None = None
     for meaning in [given] if editing.is_secret(key) else editing.candidates(given):
-        text = editing.with_value(editing.read_document(path), key, meaning)
+        text = editing.with_value(editing.read_text(path), key, meaning)
         try:
             editing.check(text, path)
         except ConfigError as error:
@@ -132,7 +132,7 @@ def unset(key: str, yes: bool, dry_run: bool) -> None:
     """
     path = _writable()
     before = path.read_bytes()
-    text = editing.without(editing.read_document(path), key)
+    text = editing.without(editing.read_text(path), key)
     editing.check(text, path)
     _apply(path, before, text, yes=yes, dry_run=dry_run)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wxgpt import options, render
-from wxgpt.language import shown, spoken
+from wxgpt.language import current, shown, spoken
 from wxgptd.errors import WxgptError
 from wxgptd.wording import reason, say
 
@@ -44,7 +44,9 @@ def command(output: str) -> None:
         findings.append(finding)
         if output == "text":
             mark = click.style(MARKS[finding.ok], fg=COLOURS[finding.ok])
-            click.echo(f"{mark} {shown(finding.check)}: {render.printable(shown(finding.detail))}")
+            detail = render.printable(shown(finding.detail))
+            colon = "：" if current() == "zh" else ": "
+            click.echo(f"{mark} {shown(finding.check)}{colon}{detail}")
             if finding.remedy.id:
                 click.echo(spoken("  fix: {remedy}", remedy=finding.remedy.text))
     if output == "json":

@@ -17,6 +17,9 @@ from wxgpt.setup.providers import PROVIDERS
 from wxgptd.errors import WxgptError
 from wxgptd.wording import say
 
+QUESTIONS = {"models": "model", "price_per_million": "proposal", "daily_budget": "proposal"}
+"""The question that decides about a key, if its name is another one."""
+
 
 @click.command("init")
 @click.option("--provider", metavar="NAME", help=f"The provider: {', '.join(PROVIDERS)}.")
@@ -25,7 +28,7 @@ from wxgptd.wording import say
 @click.option("--api-key-file", type=click.File("rb"), metavar="FILE",
               help="A file with the API key; - reads it from standard input.")  # fmt: skip
 @click.option("--price", metavar="INPUT/OUTPUT", help="Prices per million tokens, such as 2/8.")
-@click.option("--daily-budget", type=click.FloatRange(0), metavar="AMOUNT",
+@click.option("--daily-budget", metavar="AMOUNT",
               help="Daily budget, in the currency of the prices; 0: no limit.")  # fmt: skip
 @click.option("--questions-per-day", type=click.IntRange(0, 10**9), metavar="N",
               help="Questions that each user may ask a day; 0: no limit.")  # fmt: skip
@@ -91,8 +94,8 @@ class _Setup:
     """One run of `wxgpt init`: collect the options and answers, and write the files."""
 
     def __init__(self, account: str, given: dict[str, object], *, resume: bool) -> None:
+        from wxgpt.options import SYSTEM_CONFIG
         from wxgpt.setup.answers import Answers
-        from wxgpt.setup.files import SYSTEM_CONFIG
         from wxgpt.setup.interview import Interview, Place
 
         system = os.geteuid() == 0 or given["root"] is not None
@@ -172,7 +175,7 @@ class _Setup:
             self._write_beside(Path("/etc/systemd/system") / name, text)
         if web == "nginx":
             text = files.site("nginx.conf", wanted.domain, place.upstream)
-            self._write_beside(Path("/etc/nginx/conf.d/wxgptd.conf"), text)
+            self._write_beside(files.nginx_site(place.root, wanted.domain), text)
         elif web == "caddy":
             self._write_caddy(files.site("Caddyfile", wanted.domain, place.upstream))
         click.echo(spoken("\nNext steps, in this order:"))
@@ -189,9 +192,9 @@ class _Setup:
         Raises:
             UsageFailure: one does.
         """
-        from wxgpt.setup import trial
+        from wxgpt import listening
 
-        holder = trial.holder_of(self._place.port) if self._place.root == Path("/") else None
+        holder = listening.holder_of(self._place.port) if self._place.is_this_machine else None
         if holder is not None and not holder.startswith(("wxgptd", "systemd")):
             port = self._place.port
             what = (
@@ -208,17 +211,17 @@ class _Setup:
 
         which = _numbers(self._offered)
         if not on_terminal() or not confirmed(
-            say("Start it now, and check everything? (steps {which})", which=which)
+            say("Start it now, and check everything? ({which} of the list)", which=which)
         ):
             return
-        for line in filter(None, self._offered.values()):
-            subprocess.run(["/bin/sh", "-c", line], check=False)
+        for number, line in self._offered.items():
+            if line and subprocess.run(["/bin/sh", "-c", line], check=False).returncode:
+                self._left.append(number)
         wxgpt = (sys.executable, "-m", "wxgpt", "--lang", current())
         config = ("--config", str(self._place.config))
         subprocess.run([*wxgpt, *config, "doctor"], check=False)
-        click.echo(
-            spoken("\nStill to do, from the list above: steps {left}", left=_numbers(self._left))
-        )
+        left = _numbers(sorted(self._left))
+        click.echo(spoken("\nStill to do, from the list above: {left}", left=left))
 
     def _check(self, target: Path) -> None:
         """Ensure that the written configuration is valid; delete it if not."""
@@ -226,8 +229,11 @@ class _Setup:
 
         try:
             load(target)
-        except ConfigError:
+        except ConfigError as error:
             target.unlink()
+            for fault in error.faults:  # so that --resume asks for them
+                key = fault.partition(":")[0].rpartition(".")[2]
+                self._answers.forget(QUESTIONS.get(key, key))
             raise
 
     def _write_beside(self, path: Path, text: str) -> None:

@@ -110,7 +110,7 @@ def command(
     silent = delivery.shown is None and url is None
     why = silence.why(config, account, user, message) if silent else None
     if output == "text":
-        deliveries.show_delivery(delivery, why)
+        deliveries.show_delivery(delivery, why and silence.in_words(why, config))
     else:
         click.echo(render.dumps({**deliveries.as_json(message, user, delivery), "why": why}))
     _judge(delivery, pattern)

@@ -85,9 +85,9 @@ def list_(everything: bool, user: str | None, feedback: str | None, output: str)
 @click.argument("session_id", metavar="[ID]", default="", shell_complete=completing.session)
 @options.output_option("text", "json", "md", "html")
 def show_(session_id: str, output: str) -> None:
-    """Show one session as a dialogue: ID, or the newest one.
+    """Show one session as a dialogue; the newest one if there is no ID.
 
-    ID can be the beginning of its identifier, or a user, whose newest session is shown.
+    ID can be the beginning of a session's identifier, or a user, whose newest session is shown.
 
     \b
     Examples:

@@ -19,7 +19,6 @@ from wxgpt.language import shown, spoken
 from wxgpt.log import dialogues, rendering, replies
 from wxgpt.log.bubbles import SHOWN, Chat
 from wxgpt.log.watch import Watch
-from wxgptd.domain.replies.texts import Texts
 from wxgptd.eventlog.codec import KINDS
 from wxgptd.wording import say
 
@@ -280,9 +279,9 @@ class _Printer:
         self._output = output
         columns = shutil.get_terminal_size((120, 24)).columns
         width = columns if sys.stdout and sys.stdout.isatty() else 100_000
-        texts = replies.catalogue() if output in ("text", "chat") else Texts()
-        self._look = rendering.Look(utc, width, wide, names, texts)
-        self._chat = Chat(names, texts, utc=utc, width=columns)
+        said = replies.read() if output in ("text", "chat") else replies.Replies(None)
+        self._look = rendering.Look(utc, width, wide, names, said)
+        self._chat = Chat(names, said, utc=utc, width=columns)
 
     def all(self, records: list[AnyRecord]) -> None:
         if self._output == "json":

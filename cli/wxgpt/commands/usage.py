@@ -104,8 +104,11 @@ def command(
     elif ordered:
         titles = tuple(map(shown, TITLES))
         click.echo(_line(shown(by), (*titles, spoken("unanswered")) if by == "day" else titles))
+        known = control.names() if by == "user" else {}
         for name, row in ordered:
-            click.echo(_line(name.replace(ERASED, spoken(ERASED)), _cells(row, by)))
+            account = name.partition("/")[0]
+            who = f"{account}/{known[name]}" if name in known else name
+            click.echo(_line(who.replace(ERASED, spoken(ERASED)), _cells(row, by)))
         if len(ordered) > 1:
             click.echo(_line(spoken("total"), _cells(_sum(rows.values()), by)))
         if any(row.estimated_tokens for row in rows.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import shutil
@@ -94,9 +95,25 @@ def state_directory(config: Config) -> Iterator[Finding]:
         )
     else:
         yield passed("state directory", say("{path} is accessible only to the daemon", path=path))
+    for name in ("log", "keys"):
+        if (foreign := _foreign(path / name, status.st_uid)) is not None:
+            fix = remedy("owner-wrong", directory=path.resolve())
+            what = say(
+                "{path} belongs to another user than {directory}", path=foreign, directory=path
+            )
+            yield failed("state directory", what, fix)
     free = shutil.disk_usage(path).free
     shown = say("{free:,.0f} MiB free", free=free / 2**20)
     if free < MIN_FREE_BYTES:
         yield failed("disk", shown, "disk-low", free_bytes=free)
     else:
         yield passed("disk", shown, free_bytes=free)
+
+
+def _foreign(directory: Path, owner: int) -> Path | None:
+    """Return a file that belongs to another user than the state directory, if there is one."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(directory):
+            if entry.stat(follow_symlinks=False).st_uid != owner:
+                return Path(entry.path)
+    return None

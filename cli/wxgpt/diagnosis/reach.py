@@ -15,9 +15,9 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
+from wxgpt import listening
 from wxgpt.diagnosis import machine
 from wxgpt.diagnosis.finding import MAX_SKEW_S, Finding, failed, notice, passed, skipped
-from wxgpt.setup import trial
 from wxgptd.errors import WxgptError
 from wxgptd.wording import say
 
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 10.0
 CERTIFICATE_DAYS = 14
-NO_CERTIFICATE = (
-    "TLSV1_ALERT_INTERNAL_ERROR", "TLSV1_UNRECOGNIZED_NAME", "TLSV1_ALERT_UNRECOGNIZED_NAME",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE",
-)  # fmt: skip
+NO_CERTIFICATE = ("TLSV1_ALERT_INTERNAL_ERROR", "TLSV1_UNRECOGNIZED_NAME")
 """What OpenSSL says if the server has no certificate for the name."""
 
 
@@ -60,12 +57,14 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=patience_s)
     cut: list[bool] = []
-    deadline = threading.Timer(patience_s, _cut_off, (connection, cut))
+    sockets: list[socket.socket] = []  # http.client lets go of it while it reads to the end
+    deadline = threading.Timer(patience_s, _cut_off, (sockets, cut))
     deadline.daemon = True
     why = say("no complete response within {patience_s:g} s", patience_s=patience_s)
     timeout = Unanswered(why, "port-filtered")
     try:
         connection.connect()
+        sockets.append(connection.sock)
         deadline.start()
         path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         connection.request("GET", path, headers={"User-Agent": "wxgpt doctor"})
@@ -77,7 +76,7 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
             raise timeout
         return answer
     except ssl.SSLError as error:
-        raise _without_tls(error) from None
+        raise _tls_failure(error) from None
     except TimeoutError:
         raise timeout from None
     except ConnectionRefusedError:
@@ -105,7 +104,7 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
         connection.close()
 
 
-def _without_tls(error: ssl.SSLError) -> Unanswered:
+def _tls_failure(error: ssl.SSLError) -> Unanswered:
     """Return why a TLS connection could not be made."""
     if isinstance(error, ssl.SSLCertVerificationError):
         message = error.verify_message
@@ -117,11 +116,10 @@ def _without_tls(error: ssl.SSLError) -> Unanswered:
     return Unanswered(say("not a TLS server: {reason}", reason=error.reason), "not-tls")
 
 
-def _cut_off(connection: http.client.HTTPConnection, cut: list[bool]) -> None:
+def _cut_off(sockets: list[socket.socket], cut: list[bool]) -> None:
     """Abort an exchange that takes too long: a socket timeout covers only a single read."""
     cut.append(True)
-    sock = connection.sock
-    if sock is not None:
+    for sock in sockets:
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
 
@@ -174,7 +172,7 @@ def port(config: Config, *, running: bool) -> Iterator[Finding]:
     elif answer.status == 503:
         yield failed("port", f"{url}: {_words(answer)}", "daemon-unhealthy")
     else:
-        holder = trial.holder_of(urlsplit(url).port or 0)
+        holder = listening.holder_of(urlsplit(url).port or 0)
         what = (
             say("{url} is answered by {holder}", url=url, holder=holder)
             if holder not in (None, "?")
@@ -219,10 +217,10 @@ def public(config: Config, *, running: bool) -> Iterator[Finding]:
 
 
 def _web_server(base: str, fix: str) -> Iterator[Finding]:
-    """Check that a web server runs here, if the public address could be this machine's."""
+    """Note that no web server runs here; it may be meant to run elsewhere."""
     parts = urlsplit(base)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    if fix in ("name-unresolved", "connection-refused") and trial.holder_of(port) is None:
+    if fix == "name-unresolved" and listening.holder_of(port) is None:
         what = say("nothing listens on port {port} of this machine", port=port)
         yield notice("web server", what, "web-server-stopped")
 

@@ -23,6 +23,7 @@ REMEDIES: dict[str, str] = {
     "configuration-invalid": "correct it in {path}, then run wxgpt doctor again",
     "configuration-doubtful": "change {key} in {path}, then run wxgpt reload",
     "mode-wrong": "chmod {mode} {path}",
+    "owner-wrong": "chown -R --reference={directory} {directory}; systemctl restart wxgptd",
     "disk-low": "free some space, or set [log] keep or max_size, restart, and run wxgpt log vacuum",
     "needs-root": "try sudo wxgpt doctor",
     # The cluster; see docs/cluster.md.
@@ -48,7 +49,9 @@ REMEDIES: dict[str, str] = {
     "cluster-version": "install the same version there: standbys first, then the node that leads",
     "cluster-url": "let the daemon there listen at {url}, and let this machine reach it",
     # The daemon.
-    "daemon-unreachable": "start the daemon: systemctl start wxgptd (or wxgptd --config FILE)",
+    "daemon-unreachable": (
+        "start it: systemctl start wxgptd (without systemd: wxgptd --config FILE)"
+    ),
     "daemon-denied": "run wxgpt as the daemon's user, or with sudo",
     "daemon-unhealthy": "see why: journalctl -u wxgptd",
     "daemon-outdated": "run the installed version: systemctl restart wxgptd",
@@ -76,11 +79,11 @@ REMEDIES: dict[str, str] = {
     "port-filtered": "open port 443 in the firewall and in the cloud provider's security group",
     "connection-refused": (
         "start the web server: systemctl restart caddy (or nginx); if it does not start, see why: "
-        "journalctl -u caddy -n 20"
+        "journalctl -u caddy -n 20 (or -u nginx)"
     ),
     "web-server-stopped": (
         "if the web server is to run here: systemctl restart caddy (or nginx); if it does not "
-        "start, see why: journalctl -u caddy -n 20"
+        "start, see why: journalctl -u caddy -n 20 (or -u nginx)"
     ),
     "certificate-missing": (
         "wait a minute or two while Caddy gets it; if it does not: check the A record and that "

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 import click
 
 from wxgpt import render
+from wxgpt.daemon_words import heard
 from wxgpt.language import shown, spoken
-from wxgpt.log import rendering, replies
+from wxgpt.log import rendering
+from wxgpt.log.replies import Replies
 from wxgptd.domain.model import events as e
-from wxgptd.domain.replies.texts import Texts
 from wxgptd.ports.record import AnyRecord, Recorded
 
 SHOWN = frozenset(
@@ -28,12 +29,14 @@ LEAST_COLUMNS = 20
 class Chat:
     """Draws the events of a chat, for a terminal of some width.
 
-    `names` are those of users, `texts` those of replies.
+    `names` are those of users, `replies` the texts of replies.
     """
 
-    def __init__(self, names: Mapping[str, str], texts: Texts, *, utc: bool, width: int) -> None:
+    def __init__(
+        self, names: Mapping[str, str], replies: Replies, *, utc: bool, width: int
+    ) -> None:
         self._names = names
-        self._texts = texts
+        self._replies = replies
         self._utc = utc
         self._width = min(width, 100)
         self._most = max(LEAST_COLUMNS, min(MOST_COLUMNS, self._width * 3 // 4))
@@ -58,12 +61,13 @@ class Chat:
             case e.CommandGiven(command=command) if command != "open":
                 yield from self._bubble(f"{who}  {at}", f"/{command.split()[0]}", right=False)
             case e.ReplyOffered(notice=notice) as reply if notice:
-                yield from self._bubble(at, replies.text_of(reply, self._texts), right=True)
+                text = self._replies.text_of(reply, record.user.account)
+                yield from self._bubble(at, text, right=True)
             case e.AnswerCompleted(text=text, took_s=took_s, usage=usage):
                 head = f"{usage.assistant}  +{took_s:.1f} s  {at}".strip()
                 yield from self._bubble(head, hidden or text, right=True)
             case e.AnswerFailed(reason=reason, detail=detail):
-                what = f"{shown(rendering.words(reason))}: {detail}".rstrip(": ")
+                what = f"{shown(rendering.words(reason))}: {heard(detail)}".rstrip(": ")
                 yield from self._bubble(at, what, right=True, colour="red")
             case e.MessageDeclined(reason=reason, about=about):
                 yield self._rule(f"{who}: {shown(rendering.words(reason))} {about}".rstrip())

@@ -46,10 +46,8 @@ def session_of(given: str) -> tuple[User, Session]:
     by_id = {str(session.id): (user, session) for user, session in reversed(every)}
     if given and (found := matching.only(given, by_id)) is not None:
         return by_id[found]
-    try:
-        own = sessions_of(given or None)
-    except control.UnknownUser:
-        own = []
+    whole = _user(given, every) if given else ""
+    own = [pair for pair in every if whole in ("", rendering.names(pair[0])[-1])]
     if not own:
         raise unknown_session(given) if given else UnknownSession(say("no sessions in the log"))
     return max(own, key=lambda pair: pair[1].opened_at)
@@ -65,12 +63,17 @@ def sessions_of(given: str | None) -> list[tuple[User, Session]]:
     every = all_sessions()
     if given is None:
         return every
-    names = control.names()
-    aliases = {rendering.names(user)[-1]: rendering.aliases(user, names) for user, _ in every}
-    whole = matching.meant(given, aliases)
+    whole = _user(given, every)
     if whole is None:
         raise control.unknown_users([given])
     return [pair for pair in every if rendering.names(pair[0])[-1] == whole]
+
+
+def _user(given: str, every: list[tuple[User, Session]]) -> str | None:
+    """Return the user whose OpenID or name begins like that, as `ACCOUNT/OPENID`."""
+    names = control.names()
+    aliases = {rendering.names(user)[-1]: rendering.aliases(user, names) for user, _ in every}
+    return matching.meant(given, aliases)
 
 
 def as_json(user: User, session: Session, *, turns: bool = False) -> Json:

@@ -12,15 +12,14 @@ import click
 
 from wxgpt import render
 from wxgpt.daemon_words import heard
-from wxgpt.language import shown, spoken, spoken_number
-from wxgpt.log import replies
+from wxgpt.language import shown, spoken
+from wxgpt.log.replies import Replies
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import AnswerUsage, User
-from wxgptd.domain.replies.texts import Texts
 from wxgptd.eventlog.codec import PERSONAL
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded, Unreadable
 from wxgptd.untyped import Json
-from wxgptd.wording import say, say_number
+from wxgptd.wording import say
 
 LABELS = {
     "SessionOpened": "opened",
@@ -144,14 +143,15 @@ def texts(record: AnyRecord) -> str:
 class Look(NamedTuple):
     """How lines look: at most `width` columns wide; `wide` also shows numbers and sessions.
 
-    `names` are those that the operator gave users, by `ACCOUNT/OPENID`; `texts` those of replies.
+    `names` are those that the operator gave users, by `ACCOUNT/OPENID`; `replies` has the texts of
+    replies.
     """
 
     utc: bool
     width: int
     wide: bool
     names: Mapping[str, str]
-    texts: Texts
+    replies: Replies
 
 
 def as_line(record: AnyRecord, look: Look) -> str:
@@ -227,7 +227,7 @@ def _about(record: AnyRecord, look: Look) -> str:
         case e.AnswerRestarted(question=question):
             return str(question)
         case e.ReplyOffered() as reply:
-            return replies.text_of(reply, look.texts)
+            return look.replies.text_of(reply, record.user.account)
         case e.HistoryLinkIssued():
             return spoken("to the user's own history")
         case _ if isinstance(record.event, SESSION_EVENTS):
@@ -256,20 +256,6 @@ def _about(record: AnyRecord, look: Look) -> str:
             )
 
 
-def _time(seconds: float) -> str:
-    """Return a time in words."""
-    for words, size in _TIMES:
-        if seconds >= size and not seconds % size:
-            return spoken_number(int(seconds // size), words.template, words.plural)
-    return spoken("{seconds:g} s", seconds=seconds)
-
-
-_TIMES = (
-    (say_number(1, "{n} day", "{n} days"), 86_400),
-    (say_number(1, "{n} hour", "{n} hours"), 3_600),
-    (say_number(1, "{n} minute", "{n} minutes"), 60),
-)
-
 SESSION_EVENTS = (
     e.SessionOpened | e.SessionClosed | e.SessionResumed | e.SessionTitled | e.SessionDeleted
 )
@@ -287,7 +273,7 @@ def _about_session(
             return spoken(
                 "{assistant}, expires after {ttl} of inactivity",
                 assistant=assistant,
-                ttl=_time(ttl_s),
+                ttl=render.duration_in_words(ttl_s),
             )
         case e.SessionClosed(reason=reason):
             return shown(words(reason))
@@ -306,7 +292,7 @@ def _about_push(event: e.PushStarted | e.PushDelivered | e.PushFailed) -> str:
         case e.PushDelivered(question=question):
             return spoken("of {question}", question=question)
         case e.PushFailed(code=code, detail=detail):
-            return f"{detail} ({code})" if code else detail
+            return f"{heard(detail)} ({code})" if code else heard(detail)
 
 
 def _about_page(event: e.PageEvent) -> str:

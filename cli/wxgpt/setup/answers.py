@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from wxgpt.failures import UsageFailure
 from wxgptd.wording import say
+
+MAX_BYTES = 1 << 20
 
 
 def path(environ: Mapping[str, str] = os.environ) -> Path:
@@ -48,13 +51,30 @@ class Answers:
 
     def _read(self) -> dict[str, str]:
         try:
-            read = json.loads(self._path.read_text("utf-8"))
-            return {str(key): str(value) for key, value in read.items()}
-        except (OSError, ValueError, AttributeError) as error:
+            read = json.loads(self._own_text())
+            kept = {str(key): str(value) for key, value in read.items()}
+            json.dumps(kept, ensure_ascii=False).encode()
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise UsageFailure(
                 say("{path} cannot be read: {why}", path=self._path, why=error),
                 hint=say("delete it to begin again"),
             ) from None
+        return kept
+
+    def _own_text(self) -> str:
+        """Return the file's text, if no other user can have written it.
+
+        Raises:
+            OSError, ValueError: it cannot be read, or another user could.
+        """
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError("it is not a file")
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+                raise ValueError("another user can have written it")
+            return file.read(MAX_BYTES).decode()
 
     def __bool__(self) -> bool:
         return bool(self._kept)

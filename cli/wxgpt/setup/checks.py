@@ -6,12 +6,15 @@ Each function returns the answer in its canonical form, or raises UsageFailure.
 from __future__ import annotations
 
 import re
+import unicodedata
 from contextlib import suppress
 
 from wxgpt.failures import UsageFailure
+from wxgpt.render import number
 from wxgpt.setup.providers import PROVIDERS, Price
 from wxgptd.wording import say
 
+MOST_MONEY = 1e9
 _DOMAIN = r"(?=.{4,190}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]+"
 
 
@@ -26,12 +29,16 @@ def model(answer: str) -> str:
     """Return the name of a model."""
     if answer.startswith("sk-"):
         raise UsageFailure(say("that is a key; the name of the model is asked for here"))
+    if answer != " ".join(answer.split()):
+        raise UsageFailure(say("the name of a model has no spaces around it and no tabs"))
     return text(answer)
 
 
 def provider(answer: str) -> str:
     """Return the name of a provider, given as such or as its number in the list."""
     names = list(PROVIDERS)
+    if answer.startswith("sk-"):
+        raise UsageFailure(say("that is a key; the provider is asked for here"))
     if re.fullmatch(r"[0-9]{1,3}", answer) and 1 <= int(answer) <= len(names):
         return names[int(answer) - 1]
     if answer not in PROVIDERS:
@@ -51,43 +58,44 @@ def key(answer: str) -> str:
     return answer
 
 
-def budget(answer: str) -> float:
-    """Return an amount of money."""
-    try:
-        amount = float(answer)
-    except ValueError:
-        amount = -1.0
-    if not 0 <= amount < 1e9:
-        raise UsageFailure(say("{answer!r} is not an amount, such as 20", answer=answer))
-    return amount
-
-
 def amount(answer: str) -> str:
-    """Return an amount of money as text."""
-    return str(budget(answer))
+    """Return an amount of money, from 0 to a thousand million."""
+    return number(amount_of(answer))
+
+
+def amount_of(answer: str) -> float:
+    """Return an amount of money as a number."""
+    plain = unicodedata.normalize("NFKC", answer).removesuffix("元").strip().lstrip("¥$")
+    if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,6})?", plain) or float(plain) > MOST_MONEY:
+        raise UsageFailure(say("{answer!r} is not an amount, such as 20", answer=answer))
+    return float(plain)
 
 
 def price(answer: str) -> str:
-    """Return prices of input and output, such as 2/8."""
+    """Return prices of input and output, such as 2/8; a single one holds for both."""
     return str(price_of(answer))
 
 
 def price_of(answer: str) -> Price:
-    """Return prices that were written as 2/8; a single one holds for both."""
-    parts = re.split(r"[/／,，、\s]+", answer.strip())
-    if len(parts) not in (1, 2) or not all(parts):
+    """Return prices of input and output as numbers."""
+    parts = re.split(r"\s*[/,、\s]\s*", unicodedata.normalize("NFKC", answer).strip())
+    try:
+        amounts = [amount_of(part) for part in parts]
+    except UsageFailure:
+        amounts = []
+    if len(amounts) not in (1, 2):
         raise UsageFailure(
             say("{answer!r} is not a price for input and output, such as 2/8", answer=answer)
         )
-    amounts = [budget(part) for part in parts]
     return Price(amounts[0], amounts[-1])
 
 
 def count(answer: str) -> str:
     """Return a number of things."""
-    if not re.fullmatch(r"[0-9]{1,9}", answer):
+    plain = unicodedata.normalize("NFKC", answer)
+    if not re.fullmatch(r"[0-9]{1,9}", plain):
         raise UsageFailure(say("{answer!r} is not a number, such as 100", answer=answer))
-    return str(int(answer))
+    return str(int(plain))
 
 
 def base_url(answer: str) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import tomlkit
 
+from wxgpt.render import number
 from wxgpt.setup.model_choice import Choice
 from wxgpt.setup.spending import Spending
 
@@ -120,11 +121,11 @@ _PLAIN = """\
 
 
 _BUDGET = """\
-# 每百万 token 的价格，和服务商的价目表一致。 · Prices per million tokens: check your provider's.
-price_per_million = {{ input = {price.input:g}, output = {price.output:g} }}
+# 每百万 token 的价格，请和服务商的价目表核对。 · Per million tokens; check the price list.
+price_per_million = {{ input = {input}, output = {output} }}
 # 一天的预算，和上面的价格同一种货币，花完就停到第二天，0 不限。
 # Daily budget, in the currency of the prices above; 0: no limit.
-daily_budget = {daily_budget:g}"""
+daily_budget = {daily_budget}"""
 
 _FREE = """\
 # 每百万 token 的价格和一天的预算，0 不限。 · Prices per million tokens, and a daily budget.
@@ -156,8 +157,10 @@ def written(wanted: Wanted) -> str:
         fit="" if wanted.fits_window else "#",
         opening=_ONLY_AI if wanted.only_ai else _SHARED,
         ttl=quoted(ONLY_AI_TTL if wanted.only_ai else "5m"),
-        budget=(_BUDGET if wanted.model.preset.keys else _FREE).format(
-            price=costs.price, daily_budget=costs.daily_budget
+        budget=(_BUDGET if costs.is_counted else _FREE).format(
+            input=number(costs.price.input),
+            output=number(costs.price.output),
+            daily_budget=number(costs.daily_budget),
         ),
         questions_per_day=costs.questions_per_day,
     )

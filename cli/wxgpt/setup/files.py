@@ -11,13 +11,25 @@ import sys
 from pathlib import Path
 
 from wxgpt.failures import UsageFailure
+from wxgpt.options import SYSTEM_CONFIG
 from wxgptd.wording import say
 
-SYSTEM_CONFIG = Path("/etc/wxgptd/wxgptd.toml")
 UNITS = ("wxgptd.service", "wxgptd.socket")
 EXAMPLE_DOMAIN = "chat.example.com"
 EXAMPLE_PORT = "127.0.0.1:9005"
 EXAMPLE_BIN = "/opt/wxgptd/bin"
+
+
+def nginx_site(root: Path, domain: str) -> Path:
+    """Return where the site for nginx goes.
+
+    nginx does not start with a site whose certificate does not exist yet, so on this machine it is
+    not enabled before that.
+    """
+    enabled = Path("/etc/nginx/conf.d/wxgptd.conf")
+    certificate = Path("/etc/letsencrypt/live") / domain / "fullchain.pem"
+    is_ready = root != Path("/") or certificate.exists()
+    return enabled if is_ready else enabled.with_name(f"{enabled.name}.disabled")
 
 
 def shipped(name: str) -> str:

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import click
 
+from wxgpt import listening
 from wxgpt.failures import UsageFailure
 from wxgpt.language import spoken
 from wxgpt.setup import checks, configuration, model_choice, spending, trial
 from wxgpt.setup.answers import Answers
-from wxgpt.setup.questions import Questions, on_terminal, prompted
+from wxgpt.setup.questions import Questions, confirmed, on_terminal, prompted
 from wxgptd.wording import say
 
 SYSTEM_STATE = Path("/var/lib/wxgptd")
@@ -68,8 +69,9 @@ class Interview:
                 ),
                 hint=say("omit --state-dir, or write no units (--no-systemd)"),
             )
+        spending.require_valid(self._given)  # before a token is paid for
         model = model_choice.choose(self._questions)
-        costs = spending.agree(self._questions, model.preset)
+        costs = spending.agree(self._questions, model)
         domain = self._questions.answer(
             "domain", say("Domain, such as chat.example.com"), checks.domain
         )
@@ -154,6 +156,8 @@ class Interview:
         typed = prompted(
             "AppID", lambda answer: checks.app_id(answer) if answer else "", "", show_default=False
         )
+        if not typed and not confirmed(say("Plain text mode, really? (n: enter the AppID)")):
+            return self._app_id()
         return self._questions.keep("app_id", typed)
 
     def wants_units(self) -> bool:
@@ -184,7 +188,7 @@ class Interview:
         for name in ("caddy", "nginx", "none"):
             if self._questions.is_kept("web", name):
                 return name
-        holder = (trial.holder_of(80) or "") if self._place.is_this_machine else ""
+        holder = (listening.holder_of(80) or "") if self._place.is_this_machine else ""
         if holder:
             click.echo(spoken("Port 80 is used by {holder}.", holder=holder), err=True)
         typed = str(

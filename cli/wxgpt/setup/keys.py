@@ -14,7 +14,7 @@ from wxgpt import options
 from wxgpt.failures import UsageFailure
 from wxgpt.language import spoken
 from wxgpt.setup.configuration import make_aes_key
-from wxgpt.setup.editing import read_document, replace_file
+from wxgpt.setup.editing import document_of, read_text, replace_file
 from wxgptd.wording import say
 
 
@@ -48,7 +48,7 @@ def rotate(account: str | None, *, finish: bool) -> None:
 
 def _begin(path: Path, name: str, account: str | None) -> None:
     fresh = make_aes_key()
-    document = read_document(path)
+    document = document_of(read_text(path))
     table = document["account"][name]
     previous = str(table["aes_key"])
     scheme, colon, location = previous.partition(":")
@@ -109,7 +109,7 @@ def _begin(path: Path, name: str, account: str | None) -> None:
 
 
 def _finish(path: Path, name: str) -> None:
-    document = read_document(path)
+    document = document_of(read_text(path))
     table = document["account"][name]
     previous = str(table["previous_aes_key"])
     del table["previous_aes_key"]

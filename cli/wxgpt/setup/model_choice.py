@@ -10,12 +10,16 @@ import click
 from wxgpt.failures import UsageFailure
 from wxgpt.language import shown, spoken
 from wxgpt.setup import checks, trial
-from wxgpt.setup.providers import PROVIDERS, Provider
+from wxgpt.setup.providers import PROVIDERS, Price, Provider
 from wxgpt.setup.questions import Questions, confirmed, on_terminal, prompted
 from wxgptd.config.encodings import decoded
 from wxgptd.wording import reason, say
 
 MOST_LISTED = 12
+OF_THE_PROVIDER = (
+    "base_url", "api_key", "model", "proposal", "price", "daily_budget", "questions_per_day",
+)  # fmt: skip
+"""The answers that another provider makes void: above all, no key is sent to another company."""
 
 
 class Choice(NamedTuple):
@@ -26,37 +30,41 @@ class Choice(NamedTuple):
     api_key: str
     model: str
 
+    @property
+    def price(self) -> Price:
+        """The model's price, or a cautious one if it is not known."""
+        return self.preset.price_of(self.model)
+
 
 def choose(questions: Questions) -> Choice:
     """Return the operator's choice, which was tried if there is a terminal."""
     preset = _provider(questions)
+    given_key = _given_key(questions)
     while True:
-        base_url = questions.value(
-            "base_url", say("API address (base_url)"), preset.base_url, check=checks.base_url
-        )
-        api_key = _api_key(questions, preset)
+        base_url = _base_url(questions, preset)
+        api_key = _api_key(questions, preset, given_key)
         is_tried = on_terminal() and not questions.given["no_try"]
         server = trial.Server(base_url, api_key, preset.settings)
         offer = trial.offered(server) if is_tried else trial.Offer()
-        if offer.rejected.why and _wants_to_correct(questions, offer.rejected):
-            continue
-        model = _model(questions, preset, offer.models)
+        if offer.rejected.why:
+            if _wants_to_correct(questions, offer.rejected):
+                continue
+            is_tried = False  # the operator knows
+        choice = Choice(preset, base_url, api_key, _model(questions, preset, offer))
         if not is_tried:
-            return Choice(preset, base_url, api_key, model)
+            return choice
         click.echo(spoken("Trying the model (one token) ..."), err=True)
-        tried = trial.one_token(server, model)
+        tried = trial.one_token(server, choice.model)
         if not tried.why:
             click.echo(spoken("It answers."), err=True)
-            return Choice(preset, base_url, api_key, model)
-        if offer.models and model not in offer.models and tried.blames != "api_key":
-            tried = trial.not_offered(model)
-        if not _wants_to_correct(questions, tried):
-            return Choice(preset, base_url, api_key, model)
+            return choice
+        if not _wants_to_correct(questions, offer.explain(tried, choice.model)):
+            return choice
 
 
 def _wants_to_correct(questions: Questions, tried: trial.Trial) -> bool:
     """Say what went wrong, and forget what is to blame if the operator wants to type it again."""
-    click.echo(spoken("It does not answer: {why}", why=tried.why), err=True)
+    click.echo(spoken("It does not work: {why}", why=tried.why), err=True)
     if not confirmed(say("Type it again? (n: continue, and correct it later)")):
         return False
     questions.ask_again(*([tried.blames] if tried.blames else trial.ANSWERS))
@@ -70,37 +78,57 @@ def _provider(questions: Questions) -> Provider:
         click.echo(spoken("Which provider? A name or number"), err=True)
         for number, (name, provider) in enumerate(PROVIDERS.items(), 1):
             click.echo(f"  {number:>2}  {name:<12} {shown(provider.title)}", err=True)
-    name = questions.answer("provider", say("Provider"), checks.provider, "deepseek")
+    name = questions.answer(
+        "provider", say("Provider"), checks.provider, "deepseek", voids=OF_THE_PROVIDER
+    )
     return PROVIDERS[name]
 
 
-def _model(questions: Questions, preset: Provider, offered: tuple[str, ...]) -> str:
-    default = default_of(preset, offered)
+def _base_url(questions: Questions, preset: Provider) -> str:
+    address = say("API address (base_url)")
+    base_url = questions.value("base_url", address, preset.base_url, check=checks.base_url)
+    return questions.keep("base_url", base_url, voids=("api_key", "model"))
+
+
+def _model(questions: Questions, preset: Provider, offer: trial.Offer) -> str:
+    default = default_of(preset, offer)
     is_needed = not default or not questions.given["provider"] or questions.is_asked_again("model")
-    if offered and is_needed and not questions.given["model"]:
-        more = len(offered) - MOST_LISTED
-        names = [*offered[:MOST_LISTED], *([spoken("and {n} more", n=more)] if more > 0 else [])]
+    if questions.given["model"] and not questions.is_asked_again("model"):
+        is_needed = False
+    elif offer.models and is_needed and not questions.is_kept("model"):
+        more = len(offer.models) - MOST_LISTED
+        names = list(offer.models[:MOST_LISTED])
+        names += [spoken("and {n} more", n=more)] if more > 0 else []
         click.echo(spoken("The server offers: {names}", names=", ".join(names)), err=True)
-    return questions.value("model", say("Model"), default, ask=is_needed, check=checks.model)
+    model = questions.value("model", say("Model"), default, ask=is_needed, check=checks.model)
+    if on_terminal() and not is_needed:
+        click.echo(spoken("Model: {model}", model=model), err=True)
+    return model
 
 
-def default_of(preset: Provider, offered: tuple[str, ...]) -> str:
+def default_of(preset: Provider, offer: trial.Offer) -> str:
     """Return the model to propose, or an empty text: providers retire models and their names."""
-    if not offered:
-        return preset.models[0] if preset.models else ""
-    return next((name for name in preset.models if name in offered), "")
+    known = (name for name in preset.models if name in offer.names or not offer.names)
+    return next(known, "")
 
 
-def _api_key(questions: Questions, preset: Provider) -> str:
-    file, again = questions.given["api_key_file"], questions.is_asked_again("api_key")
-    if file is not None and not again:
+def _given_key(questions: Questions) -> str | None:
+    """Return the key from the option or from the environment."""
+    if (file := questions.given["api_key_file"]) is not None:
         stream: IO[bytes] = file  # type: ignore[assignment]
         try:
             return checks.key(decoded(stream.read()).strip())
         except ValueError as error:
             raise UsageFailure(say("{name} {why}", name=stream.name, why=reason(error))) from None
-    if (given := os.environ.get("WXGPT_API_KEY")) and not again:
+    if given := os.environ.get("WXGPT_API_KEY"):
         return checks.key(given.strip())
+    return None
+
+
+def _api_key(questions: Questions, preset: Provider, given: str | None) -> str:
+    again = questions.is_asked_again("api_key")
+    if given is not None and not again:
+        return given
     if not preset.keys and not again:
         return ""
     if (kept := questions.kept("api_key", say("API key"), checks.key)) is not None:

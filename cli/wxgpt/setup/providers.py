@@ -7,13 +7,16 @@ the server which models it offers, and shows where to check the prices.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
+from wxgpt.render import number
 from wxgptd.untyped import Json
 from wxgptd.wording import say
 
 NO_THINKING = """\
-# 不先思考，直接回答：微信等不了那么久。 · No thoughts before the answer: WeChat does not wait.
+# 不先思考，直接回答：微信等不了那么久。 · Answer without thinking first: WeChat waits 15 seconds.
 extra_body = { thinking = { type = "disabled" } }"""
 
 
@@ -24,7 +27,7 @@ class Price(NamedTuple):
     output: float
 
     def __str__(self) -> str:
-        return f"{self.input:g}/{self.output:g}"
+        return f"{number(self.input)}/{number(self.output)}"
 
 
 CAUTIOUS = Price(4, 16)
@@ -35,7 +38,7 @@ YUAN, DOLLARS = say("yuan"), say("US dollars")
 
 
 class Provider(NamedTuple):
-    """One provider. The first of `models` that the server offers is the default.
+    """One provider. The first of `models`, by name, that the server offers is the default.
 
     `keys` is where to create API keys, or empty if none is needed. `prices` is its price list.
     `more` holds further lines for the assistant's table.
@@ -43,12 +46,15 @@ class Provider(NamedTuple):
 
     title: str
     base_url: str
-    models: tuple[str, ...] = ()
+    models: Mapping[str, Price] = MappingProxyType({})
     keys: str = ""
     prices: str = ""
-    price: Price = CAUTIOUS
     more: str = ""
     currency: str = YUAN
+
+    def price_of(self, model: str) -> Price:
+        """Return a model's price, or a cautious one if it is not known."""
+        return self.models.get(model, CAUTIOUS)
 
     @property
     def settings(self) -> Json:
@@ -60,31 +66,34 @@ PROVIDERS = {
     "deepseek": Provider(
         "DeepSeek 深度求索",
         "https://api.deepseek.com",
-        ("deepseek-flash", "deepseek-v4-flash"),
+        # At peak hours, without the cache.
+        {
+            "deepseek-flash": Price(2, 8),
+            "deepseek-v4-flash": Price(2, 8),
+            "deepseek-v4-pro": Price(9, 27),
+        },
         "https://platform.deepseek.com/api_keys",
         "https://api-docs.deepseek.com/zh-cn/quick_start/pricing",
-        Price(2, 8),  # at peak hours, without the cache
         NO_THINKING,
     ),
     "qwen": Provider(
         "通义千问 Qwen",
         "https://dashscope.aliyuncs.com/compatible-mode/v1",
-        ("qwen-plus", "qwen-flash", "qwen-turbo"),
+        dict.fromkeys(("qwen-plus", "qwen-flash", "qwen-turbo"), CAUTIOUS),
         "https://bailian.console.aliyun.com/",
         "https://help.aliyun.com/zh/model-studio/model-pricing",
     ),
     "kimi": Provider(
         "Kimi (Moonshot)",
         "https://api.moonshot.cn/v1",
-        ("moonshot-v1-auto", "moonshot-v1-32k", "kimi-k2.6"),
+        {"moonshot-v1-auto": Price(10, 30), "moonshot-v1-32k": Price(5, 20), "kimi-k2.6": CAUTIOUS},
         "https://platform.moonshot.cn/console/api-keys",
         "https://platform.moonshot.cn/docs/pricing/chat",
-        Price(10, 30),
     ),
     "glm": Provider(
         "智谱 GLM",
         "https://open.bigmodel.cn/api/paas/v4",
-        ("glm-4.7-flash", "glm-5.3-flash", "glm-4-flash-250414"),
+        dict.fromkeys(("glm-4.7-flash", "glm-5.3-flash", "glm-4-flash-250414"), CAUTIOUS),
         "https://open.bigmodel.cn/usercenter/apikeys",
         "https://open.bigmodel.cn/pricing",
         more=NO_THINKING,
@@ -92,30 +101,32 @@ PROVIDERS = {
     "doubao": Provider(
         "豆包 (火山方舟 Ark)",
         "https://ark.cn-beijing.volces.com/api/v3",
-        (),
+        {},
         "https://console.volcengine.com/ark",
         "https://www.volcengine.com/docs/82379/1544106",
     ),
     "siliconflow": Provider(
         "硅基流动 SiliconFlow",
         "https://api.siliconflow.cn/v1",
-        ("Qwen/Qwen2.5-7B-Instruct", "deepseek-ai/DeepSeek-V3.2", "deepseek-ai/DeepSeek-V3"),
+        dict.fromkeys(
+            ("Qwen/Qwen2.5-7B-Instruct", "deepseek-ai/DeepSeek-V3.2", "deepseek-ai/DeepSeek-V3"),
+            CAUTIOUS,
+        ),
         "https://cloud.siliconflow.cn/account/ak",
         "https://siliconflow.cn/pricing",
     ),
     "openai": Provider(
         "OpenAI",
         "https://api.openai.com/v1",
-        ("gpt-6-luna", "gpt-5.6-luna", "gpt-4o-mini"),
+        {"gpt-6-luna": Price(0.1, 0.5), "gpt-4o-mini": Price(0.15, 0.6)},
         "https://platform.openai.com/api-keys",
         "https://openai.com/api/pricing",
-        Price(0.1, 0.5),
         currency=DOLLARS,
     ),
     "openrouter": Provider(
         "OpenRouter",
         "https://openrouter.ai/api/v1",
-        ("openai/gpt-6-luna", "openai/gpt-4o-mini", "openrouter/auto"),
+        dict.fromkeys(("openai/gpt-6-luna", "openai/gpt-4o-mini", "openrouter/auto"), CAUTIOUS),
         "https://openrouter.ai/keys",
         "https://openrouter.ai/models",
         currency=DOLLARS,
@@ -123,7 +134,7 @@ PROVIDERS = {
     "mistral": Provider(
         "Mistral",
         "https://api.mistral.ai/v1",
-        ("mistral-small-latest", "mistral-medium-latest"),
+        dict.fromkeys(("mistral-small-latest", "mistral-medium-latest"), CAUTIOUS),
         "https://console.mistral.ai/api-keys",
         "https://mistral.ai/pricing",
         currency=DOLLARS,
@@ -131,14 +142,16 @@ PROVIDERS = {
     "azure": Provider(
         "Azure OpenAI",
         "",
-        ("gpt-6-luna", "gpt-4o-mini"),
+        dict.fromkeys(("gpt-6-luna", "gpt-4o-mini"), CAUTIOUS),
         "https://portal.azure.com/",
         "https://azure.microsoft.com/pricing/details/cognitive-services/openai-service/",
         more='auth = "api-key"',
         currency=DOLLARS,
     ),
     "ollama": Provider(
-        "Ollama, on this machine", "http://127.0.0.1:11434/v1", ("qwen2.5:7b", "qwen3:8b")
+        "Ollama, on this machine",
+        "http://127.0.0.1:11434/v1",
+        dict.fromkeys(("qwen2.5:7b", "qwen3:8b"), CAUTIOUS),
     ),
     "vllm": Provider("vLLM, on this machine", "http://127.0.0.1:8000/v1"),
     "other": Provider(

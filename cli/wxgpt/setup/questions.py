@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 
 import click
 
@@ -39,11 +40,14 @@ class Questions:
         return self.answer(key, prompt, check, default)
 
     def answer(
-        self, key: str, prompt: str, check: Check, default: str = "", *, hint: str = ""
+        self, key: str, prompt: str, check: Check, default: str = "", *, voids: Sequence[str] = ()
     ) -> str:
-        """Return the given value, or prompt for it until the answer is valid."""
+        """Return the given value, or prompt for it until the answer is valid.
+
+        If it differs from the one in an earlier run, the answers that it `voids` are forgotten.
+        """
         if (given := self.given.get(key)) and not self.is_asked_again(key):
-            return check(str(given).strip())
+            return self.keep(key, check(str(given).strip()), voids=voids)
         if (kept := self.kept(key, prompt, check)) is not None:
             return kept
         if not on_terminal():
@@ -51,16 +55,20 @@ class Questions:
             raise UsageFailure(
                 say("{option} is missing, and there is no terminal to prompt on", option=option)
             )
-        if hint:
-            click.echo(hint, err=True)
-        return self.keep(key, prompted(prompt, check, default or None))
+        return self.keep(key, self.ask(prompt, check, default), voids=voids)
+
+    def ask(self, prompt: str, check: Check, default: str = "") -> str:
+        """Prompt until the answer is valid."""
+        return prompted(prompt, check, default or None)
 
     def confirm(self, key: str, prompt: str) -> bool:
-        """Return the operator's yes or no."""
-        kept = self.kept(key, prompt, checks.text)
-        if kept is None:
-            kept = self.keep(key, "y" if confirmed(prompt) else "n")
-        return kept == "y"
+        """Return the operator's yes or no, which is kept unless there is no `key`."""
+        if key and (kept := self.kept_text(key)):
+            return kept == "y"
+        answer = "y" if confirmed(prompt) else "n"
+        if key:
+            self.keep(key, answer)
+        return answer == "y"
 
     def kept(self, key: str, prompt: str, check: Check) -> str | None:
         """Return a kept answer, and say so; None if there is none, or if it is not valid."""
@@ -79,8 +87,15 @@ class Questions:
             click.echo(line, err=True)
         return answer
 
-    def keep(self, key: str, answer: str) -> str:
-        """Keep an answer, and return it."""
+    def kept_text(self, key: str) -> str:
+        """Return a kept answer as it was kept, or an empty text."""
+        return self._answers.get(key) or ""
+
+    def keep(self, key: str, answer: str, *, voids: Sequence[str] = ()) -> str:
+        """Keep an answer, and return it; see `answer`."""
+        if self._answers.get(key) not in (None, answer):
+            for name in voids:
+                self._answers.forget(name)
         self._answers.keep(key, answer)
         return answer
 
@@ -125,12 +140,19 @@ def _for_click(check: Check) -> Check:
 
     def take(answer: str) -> str:
         try:
-            return check(answer.strip())
+            return check(_valid(answer.strip()))
         except UsageFailure as failure:
             hint = failure.hint and f" ({shown(failure.hint)})"
             raise click.UsageError(f"{shown(failure)}{hint}") from None
 
     return take
+
+
+def _valid(answer: str) -> str:
+    """Return an answer that is UTF-8 without control characters."""
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in answer):
+        raise UsageFailure(say("that has characters in it that are not text; type it again"))
+    return answer
 
 
 def confirmed(prompt: str) -> bool:

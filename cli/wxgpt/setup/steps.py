@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from wxgpt import listening
+from wxgpt.options import SYSTEM_CONFIG
 from wxgpt.render import pad
-from wxgpt.setup import trial
+from wxgpt.setup import files
 from wxgpt.setup.configuration import Wanted
-from wxgpt.setup.files import SYSTEM_CONFIG
 from wxgpt.setup.interview import Place
 from wxgptd.wording import say
 
-START = "systemctl daemon-reload && systemctl enable --now wxgptd.socket wxgptd.service"
+START = "systemctl daemon-reload\n     systemctl enable --now wxgptd.socket wxgptd.service"
 START_CADDY = "systemctl reload-or-restart caddy"
 
 
@@ -63,7 +65,8 @@ def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[St
 def _web(web: str, domain: str, place: Place) -> Iterator[Step]:
     match web:
         case "caddy":
-            if place.is_this_machine and (other := _other_than("caddy")):
+            other = _other_than("caddy") if place.is_this_machine else None
+            if other is not None:
                 yield Step(
                     say(
                         "Port {port} is used by {holder}, and Caddy needs it:\n"
@@ -75,10 +78,12 @@ def _web(web: str, domain: str, place: Place) -> Iterator[Step]:
                 )
             yield Step(
                 say("{command}        (it gets the certificate)", command=START_CADDY),
-                is_offered=True,
+                is_offered=other is None,  # otherwise it would fail
                 command=START_CADDY,
             )
         case "nginx":
+            if place.is_this_machine and shutil.which("certbot") is None:
+                yield Step("apt install certbot")
             yield Step(
                 say(
                     "Get a certificate while nginx still serves its default page on port 80:\n"
@@ -87,6 +92,9 @@ def _web(web: str, domain: str, place: Place) -> Iterator[Step]:
                     domain=domain,
                 )
             )
+            site = files.nginx_site(place.root, domain)
+            if site.suffix != ".conf":  # nginx would not start without the certificate
+                yield Step(f"mv {site} {site.with_suffix('')}")
             yield Step("nginx -t && systemctl reload-or-restart nginx")
         case _:
             yield Step(
@@ -108,7 +116,7 @@ class _Other(NamedTuple):
 def _other_than(server: str) -> _Other | None:
     """Return which other program listens where the web server `server` would."""
     for port in (80, 443):
-        holder = trial.holder_of(port)
+        holder = listening.holder_of(port)
         if holder and holder != "?" and not holder.startswith(server):
             return _Other(port, holder, holder.split(" ")[0])
     return None

@@ -1,18 +1,16 @@
-"""Try what was typed at once: one token from the model, the domain's address, the port."""
+"""Try what was typed at once: the model's server, and the domain's address."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import json
-import os
 import re
 import socket
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from wxgpt import render
@@ -22,8 +20,14 @@ from wxgptd.wording import say
 PATIENCE_S = 20.0
 DNS_PATIENCE_S = 5.0
 MODELS_PATIENCE_S = 8.0
-MAX_BYTES = 4_096
+MAX_BYTES = 64 << 10
+MAX_ANSWER_BYTES = 1 << 20
+MOST_SHOWN = 300
+MOST_OF_A_NAME = 100
 MAX_LIST_BYTES = 4 << 20
+_BROKEN = (OSError, ValueError, RecursionError, http.client.HTTPException)
+"""What a server that does not speak HTTP and JSON properly raises."""
+
 ANSWERS = ("base_url", "api_key", "model")
 """The answers that a trial depends on."""
 MORE_RECENT = "max_completion_tokens"
@@ -31,8 +35,8 @@ MORE_RECENT = "max_completion_tokens"
 
 
 _OTHER = re.compile(
-    r"(?i)embed|rerank|whisper|tts|speech|audio|realtime|transcri|moderation|image|video|dall-e"
-    r"|sora|wanx|cogview|cogvideo|stable-diffusion|flux|ocr|\basr\b|bge-|guard"
+    r"(?i)\b(?:(?:text-)?embed(?:ding|dings)?|embedding-[0-9]+|rerank(?:er)?|whisper|tts|asr|ocr|sora|wanx"
+    r"|flux|bge|moderation|dall-e|cogview|cogvideo\w*|stable-diffusion|transcribe|realtime)\b"
 )
 """Models that do not converse."""
 
@@ -40,11 +44,12 @@ _OTHER = re.compile(
 class Trial(NamedTuple):
     """The result: `why` is empty if it works; `blames` is the answer to correct, if one is known.
 
-    It is `base_url`, `model`, `api_key`, or empty.
+    That is `base_url`, `model`, `api_key`, or empty. `status` is that of HTTP, if there was one.
     """
 
     why: str = ""
     blames: str = ""
+    status: int = 0
 
 
 class Server(NamedTuple):
@@ -69,10 +74,21 @@ class Server(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """The models for conversations that a server names, and why it rejects the key, if it does."""
+    """The models that a server names: all, and those that converse, as far as names tell.
 
+    `rejected` is why it rejects the key, if it does.
+    """
+
+    names: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     rejected: Trial = Trial()
+
+    def explain(self, tried: Trial, model: str) -> Trial:
+        """Return why a model did not answer, given that the server may not have it."""
+        if not self.names or model in self.names or tried.status not in (400, 404):
+            return tried
+        what = say("the server has no model {model}: {why}", model=model, why=tried.why)
+        return Trial(what, "model", tried.status)
 
 
 def offered(server: Server) -> Offer:
@@ -88,13 +104,12 @@ def offered(server: Server) -> Offer:
         except urllib.error.HTTPError as error:
             if error.code == 401:
                 found.append(Offer(rejected=_refused(error, server.api_key, "")))
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
-            pass
-        except http.client.HTTPException:
-            pass
+        except (*_BROKEN, LookupError, TypeError):
+            pass  # not every server lists its models
         else:
-            suited = (name for name in names if name and not _OTHER.search(name))
-            found.append(Offer(tuple(dict.fromkeys(suited))))
+            names = list(dict.fromkeys(name for name in names if 0 < len(name) <= MOST_OF_A_NAME))
+            suited = (name for name in names if not _OTHER.search(name))
+            found.append(Offer(tuple(names), tuple(suited)))
 
     _within(MODELS_PATIENCE_S, look)
     return found[0] if found else Offer()
@@ -114,23 +129,31 @@ def _one_token(server: Server, model: str) -> Trial:
         "model": model, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1,
         **server.settings.get("extra_body", {}),
     }  # fmt: skip
-    base_url, api_key = server.base_url, server.api_key
+    base_url = server.base_url
     try:
         request = server.request("/chat/completions", question)
         with _opener().open(request, timeout=PATIENCE_S) as found:
-            answer = found.read(1 << 20)
+            answer = found.read(MAX_ANSWER_BYTES)
         # Some servers always stream.
         text = answer.decode("utf-8", "replace").removeprefix("data:").strip().split("\n")[0]
-        if not json.loads(text)["choices"]:
+        choices = json.loads(text)["choices"]
+        if not isinstance(choices, list) or not choices:
             raise KeyError("choices")
     except urllib.error.HTTPError as error:
-        return _refused(error, api_key, model)
-    except (KeyError, TypeError):
+        return _refused(error, server.api_key, model)
+    except (KeyError, TypeError, RecursionError, json.JSONDecodeError):
         return Trial(say("{base_url}: that is not a model's answer", base_url=base_url), "base_url")
-    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
-        why = getattr(error, "reason", error)
+    except _BROKEN as error:
+        why = _safe(str(getattr(error, "reason", error)), server.api_key)
         return Trial(say("{base_url}: {why}", base_url=base_url, why=why), "base_url")
     return Trial()
+
+
+def _safe(text: str, api_key: str) -> str:
+    """Return a server's words for the terminal, without the key."""
+    if api_key:
+        text = text.replace(api_key, "***")
+    return " ".join(render.printable(text).split())[:MOST_SHOWN]
 
 
 def _within(patience_s: float, run: Callable[[], None]) -> None:
@@ -140,11 +163,6 @@ def _within(patience_s: float, run: Callable[[], None]) -> None:
     thread.join(patience_s)
 
 
-def not_offered(model: str) -> Trial:
-    """Return the result for a model that is not in the server's list, and did not answer."""
-    return Trial(say("the server has no model {model}", model=model), "model")
-
-
 def _refused(error: urllib.error.HTTPError, api_key: str, model: str) -> Trial:
     try:
         body = error.read(MAX_BYTES).decode("utf-8", "replace")
@@ -152,12 +170,12 @@ def _refused(error: urllib.error.HTTPError, api_key: str, model: str) -> Trial:
         body = ""
     if error.code == 400 and MORE_RECENT in body:
         return Trial()  # the daemon finds that out, too, and asks with the other name
-    detail = render.printable(body.replace(api_key, "***") if api_key else body)
-    detail = " ".join(detail.split())[:300]
+    detail = _safe(body, api_key)
     if error.code in (401, 403):
-        return Trial(say("the server rejects the key: {detail}", detail=detail), "api_key")
+        why = say("the server rejects the key: {detail}", detail=detail)
+        return Trial(why, "api_key", error.code)
     what = say("HTTP {status}: {detail}", status=error.code, detail=detail)
-    return Trial(what, _blamed(error.code, detail, model))
+    return Trial(what, _blamed(error.code, detail, model), error.code)
 
 
 def _blamed(status: int, detail: str, model: str) -> str:
@@ -186,41 +204,3 @@ def address_of(domain: str) -> str | None:
 
     _within(DNS_PATIENCE_S, resolve)
     return found[0] if found else None
-
-
-def holder_of(port: int) -> str | None:
-    """Return who listens at a TCP port of this machine, such as `nginx (812)`, or None.
-
-    It is `?` if the program belongs to another user.
-    """
-    inodes = {inode for table in ("tcp", "tcp6") for inode in _listening(table, port)}
-    if not inodes:
-        return None
-    for process in Path("/proc").glob("[0-9]*"):
-        if inodes & _sockets_of(process):
-            with contextlib.suppress(OSError):
-                return f"{(process / 'comm').read_text().strip()} ({process.name})"
-    return "?"
-
-
-def _sockets_of(process: Path) -> set[str]:
-    """Return the inodes of the sockets of a process that this user may look at."""
-    inodes = set()
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(process / "fd"):
-            with contextlib.suppress(OSError):  # closed since
-                inodes.add(
-                    str(Path(entry.path).readlink()).removeprefix("socket:[").removesuffix("]")
-                )
-    return inodes
-
-
-def _listening(table: str, port: int) -> list[str]:
-    """Return the inodes of the sockets that listen at `port`, from Linux's table of sockets."""
-    path = Path("/proc/net") / table
-    try:
-        rows = [line.split() for line in path.read_text().splitlines()[1:]]
-    except OSError:
-        return []
-    listening = "0A"
-    return [row[9] for row in rows if row[3] == listening and row[1].endswith(f":{port:04X}")]

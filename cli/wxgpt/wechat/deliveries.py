@@ -8,7 +8,6 @@ import click
 
 from wxgpt import render
 from wxgpt.language import shown, spoken
-from wxgpt.wechat import silence
 from wxgptd.errors import WxgptError
 
 if TYPE_CHECKING:
@@ -39,8 +38,7 @@ def show_delivery(delivery: Delivery, why: str | None = None) -> None:
             )
         )
         if why is not None:
-            known = silence.REASONS.get(why)
-            click.echo(f"  {shown(known) if known else spoken('reason: {why}', why=why)}")
+            click.echo(f"  {shown(why)}")
         return
     click.echo(
         spoken("the user sees WeChat's fault text after {took_s:.1f} s:", took_s=delivery.took_s)

@@ -9,14 +9,15 @@ from urllib.parse import quote, urlencode
 from wxgpt import control, options
 from wxgptd.errors import WxgptError
 from wxgptd.wechat.envelope import STICKER
+from wxgptd.wording import say
 
 if TYPE_CHECKING:
     from wxgpt.wechat.peer import Message
     from wxgptd.config import Config
 
 REASONS = {
-    "outside": "outside a session, and no rule matches: an assistant's command opens a session, "
-    "or set open_without_command",
+    "outside": "outside a session, and no rule matches: first send {command}, or set "
+    "open_without_command",
     "ignored": "the session has expired, and [session] after_expiry ignores such messages",
     "hinted": "the session has expired, and the hint about it is sent at most once an hour",
     "event": "an event that no rule matches",
@@ -27,6 +28,17 @@ REASONS = {
     "command": "blocked; the user was notified less than a minute ago",
 }
 """Reasons for sending no reply, keyed by the message's route (`wxgptd.domain.intake.routing`)."""
+
+
+def in_words(key: str, config: Config) -> str:
+    """Return the daemon's reason as a sentence."""
+    from wxgptd.config import chat_command
+
+    template = REASONS.get(key)
+    if template is None:
+        return say("reason: {why}", why=key)
+    commands = [chat_command(name, each) for name, each in config.assistant.items()]
+    return say(template, command=commands[0] if commands else "/chatgpt")
 
 
 def why(config: Config, account: str | None, user: str, message: Message) -> str | None:
