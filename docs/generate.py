@@ -55,7 +55,8 @@ ENGLISH = Language(
     "ready to copy. `wxgpt check` finds every mistake; `wxgpt check --effective` shows each value and\n"
     "where it comes from. `systemctl reload wxgptd` applies changes, except to keys marked ↻, which\n"
     "need a restart.\n\n"
-    "A *time* is written as `400ms`, `30s`, `5m`, `2h` or `7d`, and a *size* as `16KiB` or `64MiB`. A\n"
+    "A *time* is written as `400ms`, `30s`, `5m`, `2h` or `7d` (or in Chinese, as\n"
+    "`5分钟`), and a *size* as `16KiB` or `64MiB`. A\n"
     "*secret* is either the value itself or `env:NAME`, `file:PATH` or `credential:NAME` (systemd).",
     "| key | kind | default | |\n| --- | --- | --- | --- |",
     "↻",

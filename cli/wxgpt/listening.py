@@ -25,8 +25,8 @@ def holder_of(port: int) -> str | None:
 def _sockets_of(process: Path) -> set[str]:
     """Return the inodes of the sockets of a process that this user may look at."""
     inodes = set()
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(process / "fd"):
+    with contextlib.suppress(OSError), os.scandir(process / "fd") as entries:
+        for entry in entries:
             with contextlib.suppress(OSError):  # closed since
                 inodes.add(
                     str(Path(entry.path).readlink()).removeprefix("socket:[").removesuffix("]")

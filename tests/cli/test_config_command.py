@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.terminal import converse
 from wxgpt.failures import UsageFailure
@@ -87,6 +91,64 @@ def test_a_comment_stays_above_what_it_is_about(before, key, after):
     assert editing.with_value(before, key, 3) == after
 
 
+DOTTED = 'a.x = { y = 1 } # keep\na.key = "k"\nb.ttl = "30m"\n'
+SPLIT = "[a.t]\nx = 1\n[a]\nm = 1\n# about s\n[s]\ny = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "key", "value", "after"),
+    [
+        (DOTTED, "a.x", {"y": 2}, DOTTED.replace("{ y = 1 }", "{y = 2}")),
+        (DOTTED, "b.max", 5, f"{DOTTED}b.max = 5\n"),
+        ("[a]\np = { x = 1 } # cny\n# s\n[s]\n", "a.p", {"x": 2},
+         "[a]\np = {x = 2} # cny\n# s\n[s]\n"),
+        ("[a]\nm = 1\n# s\n[s]\n", "a.p", {"x": 2}, "[a]\nm = 1\np = {x = 2}\n# s\n[s]\n"),
+        (SPLIT, "a.n", 2, SPLIT.replace("m = 1\n", "m = 1\nn = 2\n")),
+        ("[a]\n# hello\n#w = 1\n# other\n#o = 2\n[s]\n", "a.w", 5,
+         "[a]\n# hello\n#w = 1\nw = 5\n# other\n#o = 2\n[s]\n"),
+    ],
+)  # fmt: skip
+def test_setting_a_value_changes_nothing_else(before, key, value, after):
+    assert editing.with_value(before, key, value) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "key", "after"),
+    [
+        ("[a]\nx = 1 # one\n# y\ny = 2\n", "a.x", "[a]\n# y\ny = 2\n"),
+        ("[a]\nx = [\n1, # one\n2,\n]\n# y\ny = 2\n", "a.x", "[a]\n# y\ny = 2\n"),
+        ("[a.p]\nx = 1\n# s\n[s]\ny = 1\n", "a.p", "# s\n[s]\ny = 1\n"),
+        (SPLIT, "a.m", SPLIT.replace("m = 1\n", "")),
+        (DOTTED, "b.ttl", DOTTED.replace('b.ttl = "30m"\n', "")),
+        ('[a]\nx = """\nx = 2\n"""\ny = 1\n', "a.x", "[a]\ny = 1\n"),
+    ],
+)
+def test_removing_a_value_changes_nothing_else(before, key, after):
+    assert editing.without(before, key) == after
+
+
+@given(st.lists(st.sampled_from(["[a]", "[a.b]", "[s]", "# c", "x = 1", "y = { z = 1 }", "",
+                                 "#x = 2", "b.q = 3", 't = """\n[a]\n"""', "l = [\n[1],\n]"]),
+                max_size=12),
+       st.sampled_from(["a.x", "a.y", "a.b.q", "s.new", "a.b", "s.x"]))  # fmt: skip
+def test_any_change_is_that_change_alone_or_none(lines, key):
+    before = "".join(f"{line}\n" for line in lines)
+    try:
+        meaning = tomllib.loads(before)
+    except tomllib.TOMLDecodeError:
+        return
+    comments = sorted(line for line in before.splitlines() if line.startswith("#"))
+    with contextlib.suppress(UsageFailure):
+        after = editing.with_value(before, key, 7)
+        *tables, last = key.split(".")
+        table = meaning
+        for name in tables:
+            table = table.setdefault(name, {})
+        table[last] = 7
+        assert tomllib.loads(after) == meaning
+        assert sorted(line for line in after.splitlines() if line.startswith("#")) == comments
+
+
 @pytest.mark.parametrize(
     ("before", "key"), [("[[a]]\nx = 1\n", "a.ttl"), ("a = { x = { y = 1 } }\n", "a.z.ttl")]
 )
@@ -103,6 +165,7 @@ def test_what_is_inside_a_value_is_left_to_the_editor(before, key):
         ("assistant.chatgpt.model", "4", lambda c: c.assistant["chatgpt"].model == "4"),
         ("assistant.chatgpt.vision", "true", lambda c: c.assistant["chatgpt"].vision),
         ("pictures.hosts", '["qpic.cn"]', lambda c: c.pictures.hosts == ("qpic.cn",)),
+        ("session.ttl", "１０分钟", lambda c: c.session.ttl == 600),
         ("session.ttl", "10分钟", lambda c: c.session.ttl == 600),
         ("account.main.welcome", "你好", lambda c: c.account["main"].welcome == "你好"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import os
 import socket
 import ssl
 import threading
@@ -13,8 +14,9 @@ import pytest
 
 from tests.support.field import FIELD
 from wxgpt import diagnosis
-from wxgpt.diagnosis import models, reach, remedies
+from wxgpt.diagnosis import configuration, models, reach, remedies
 from wxgpt.diagnosis.proxies import proxies
+from wxgptd import config as cfg
 from wxgptd.config.tables import Assistant
 from wxgptd.config.values import Secret
 
@@ -115,6 +117,37 @@ class RawServer:
         self._server.close()
 
 
+def test_a_server_that_sends_a_byte_now_and_then_times_out_without_a_length():
+    """http.client lets go of the socket of a response that ends with the connection."""
+    over = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not over.wait(0.05):
+                connection.sendall(b".")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=(server,), daemon=True).start()
+        with pytest.raises(reach.Unanswered, match="no complete response"):
+            reach.get(f"http://127.0.0.1:{server.getsockname()[1]}/", patience_s=0.4)
+        over.set()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_in_the_state_is_found(tmp_path):
+    config = cfg.Config(server=cfg.Server(public_url="https://a.test", state_dir=tmp_path))
+    (tmp_path / "log").mkdir()
+    tmp_path.chmod(0o700)
+    (tmp_path / "log" / "1.wxlog").touch()
+    ids = [each.remedy.id for each in configuration.state_directory(config)]
+    assert "owner-wrong" not in ids
+    os.chown(tmp_path / "log" / "1.wxlog", 12_345, -1)
+    ids = [each.remedy.id for each in configuration.state_directory(config)]
+    assert "owner-wrong" in ids
+
+
 def test_a_trickling_server_times_out():
     import time
 
@@ -142,8 +175,9 @@ def test_a_server_without_a_certificate_for_the_name_is_not_taken_for_another_pr
 
     def answer(server: socket.socket) -> None:
         connection, _ = server.accept()
-        with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True):
-            pass
+        waiting = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        with waiting, contextlib.suppress(OSError):
+            waiting.do_handshake()
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=answer, args=(server,), daemon=True).start()

@@ -18,7 +18,7 @@ from tests.support.scripted_model import ScriptedModel
 from tests.support.terminal import converse
 from wxgpt import listening
 from wxgpt.failures import UsageFailure
-from wxgpt.setup import checks, model_choice, trial
+from wxgpt.setup import answers, checks, files, model_choice, trial
 from wxgpt.setup.providers import CAUTIOUS, PROVIDERS, Price
 from wxgptd import config as cfg
 from wxgptd.llm import wire
@@ -515,6 +515,89 @@ def test_models_that_do_not_converse_are_not_proposed(name, converses, model):
     model.offers = [name]
     offer = trial.offered(trial.Server(model.base_url, "", {}))
     assert (offer.names, bool(offer.models)) == ((name,), converses)
+
+
+def test_what_a_server_says_is_shown_without_the_key_and_without_escapes():
+    asked: list[bytes] = []
+
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            asked.append(connection.recv(65_536))
+            connection.sendall(b"\x1b[31m\x1b]0;pwned\x07 you sent sk-canary\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        tried = trial.one_token(trial.Server(address, "sk-canary", {}), "m")
+    assert b"sk-canary" in asked[0]
+    assert tried.blames == "base_url"
+    assert "canary" not in str(tried.why)
+    assert str(tried.why).isprintable()
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"", b'{"choices": 5}', b'{"choices": []}', b"\x1f\x8b"]
+)
+def test_what_is_no_answer_is_said_so(body):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_answer_once, args=(server, body, []), daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        tried = trial.one_token(trial.Server(address, "", {}), "m")
+    assert str(tried.why) == f"{address}: that is not a model's answer"
+
+
+@pytest.mark.parametrize("way", ["fifo", "writable", "link", "deep", "list", "surrogate"])
+def test_answers_that_another_user_can_have_written_are_refused(way, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    kept = answers.path()
+    kept.parent.mkdir(parents=True)
+    text = {"deep": "[" * 100_000, "list": "[]", "surrogate": '{"a": "\\ud800"}'}.get(way, "{}")
+    if way == "fifo":
+        os.mkfifo(kept)
+    elif way == "link":
+        (tmp_path / "other").write_text(text)
+        kept.symlink_to(tmp_path / "other")
+    else:
+        kept.write_text(text)
+        kept.chmod(0o622 if way == "writable" else 0o600)
+    with pytest.raises(UsageFailure, match="cannot be read"):
+        answers.Answers(resume=True)
+
+
+def test_a_mistake_in_an_answer_is_asked_for_again(tmp_path):
+    answers_before = [
+        ("服务商 [deepseek]:", "deepseek"), ("密钥:", "sk-1"), ("模型 [deepseek-flash]:", "m\x1b"),
+        ("模型 [deepseek-flash]:", ""), ("要改就选 n） [Y/n]:", "n"),
+        ("例如 2/8） [2/8]:", "0"), ("不限） [100]:", "7"), *REST[1:],
+    ]  # fmt: skip
+    status, output, left = type_into(tmp_path, answers_before, "--no-try")
+    assert (status, left) == (0, []), output
+    assert "不是文字" in output
+    assert cfg.load(tmp_path / CONFIG).assistant["chatgpt"].daily_budget == 0, "it has no effect"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["--price", "abc"], "--price: 'abc' is not a price"),
+        (["--daily-budget", "inf"], "--daily-budget: 'inf' is not an amount"),
+        (["--daily-budget", "-0"], "--daily-budget: '-0' is not an amount"),
+        (["--daily-budget", "1e300"], "--daily-budget"),
+        (["--price", "0", "--daily-budget", "5"], "a budget has no effect without a price"),
+    ],
+)
+def test_an_amount_is_refused_before_anything_else(given, named, tmp_path):
+    result = init(tmp_path, *required_options(tmp_path, *given))
+    assert result.returncode == 2
+    assert named in result.stderr
+    assert not (tmp_path / CONFIG).exists()
+
+
+def test_nginx_gets_its_site_only_with_a_certificate(tmp_path):
+    domain = "chat.wxgptd-test.example"  # has no certificate on this machine
+    assert files.nginx_site(Path("/"), domain).name == "wxgptd.conf.disabled"
+    assert files.nginx_site(tmp_path, domain).name == "wxgptd.conf"
 
 
 def test_what_was_typed_survives_an_interruption(tmp_path):

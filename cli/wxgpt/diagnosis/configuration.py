@@ -112,8 +112,8 @@ def state_directory(config: Config) -> Iterator[Finding]:
 
 def _foreign(directory: Path, owner: int) -> Path | None:
     """Return a file that belongs to another user than the state directory, if there is one."""
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(directory):
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
             if entry.stat(follow_symlinks=False).st_uid != owner:
                 return Path(entry.path)
     return None

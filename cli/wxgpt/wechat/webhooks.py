@@ -97,7 +97,7 @@ def require_listening(attempt: Attempt, hook: Webhook) -> None:
     if attempt.number == 1 and attempt.result is Result.REFUSED:
         raise Unreachable(
             say("nothing is listening at {url}", url=hook.url),
-            hint=say("start it: systemctl start wxgptd (without systemd: wxgptd --config FILE)"),
+            hint=say("start the daemon: systemctl start wxgptd (or wxgptd --config FILE)"),
         )
 
 
