@@ -70,8 +70,8 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
         connection.request("GET", path, headers={"User-Agent": "wxgpt doctor"})
         sock = connection.sock
         peer = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
-        response = connection.getresponse()
-        answer = Answer(response.status, response.headers, response.read(65_536), _days(peer))
+        with connection.getresponse() as response:
+            answer = Answer(response.status, response.headers, response.read(65_536), _days(peer))
         if cut:
             raise timeout
         return answer
@@ -102,6 +102,8 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
     finally:
         deadline.cancel()
         connection.close()
+        for sock in sockets:
+            sock.close()
 
 
 def _tls_failure(error: ssl.SSLError) -> Unanswered:
