@@ -53,6 +53,10 @@ def converse(
             else:
                 os.write(ours, f"{answer}\n".encode())
             output += "\n"
-    status = prompting.wait(10)
+    try:
+        status = prompting.wait(10)
+    except subprocess.TimeoutExpired:  # it prompts for something else: the output tells
+        prompting.kill()
+        status = prompting.wait(10)
     os.close(ours)
     return status, output, left

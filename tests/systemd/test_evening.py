@@ -12,7 +12,7 @@ ANSWERS = [
     ("服务商 [deepseek]:", "other"), ("base_url）:", "https://model.test:9443/v1"),
     ("密钥:", "sk-canary-key"), ("模型:", "demo"), ("要改就选 n） [Y/n]:", ""),
     ("example.com:", "chat.example.org"), ("AppID:", "wx0123456789"), ("就选 n） [Y/n]:", "是"),
-    ("开机自动启动吗？ [Y/n]:", "是"), ("网站服务器", "none"), ("逐项检查吗？ [Y/n]:", "是"),
+    ("开机自动启动吗？ [Y/n]:", "是"), ("网站服务器", "none"), ("逐项检查吗？", "是"),
 ]  # fmt: skip
 WXGPT = "/opt/wxgptd/bin/wxgpt"
 
@@ -26,6 +26,7 @@ def test_init_ends_with_a_daemon_that_answers(unit):
     assert (status, left) == (0, []), output
     assert "能回答。" in output
     assert "✔ 守护进程" in output
+    assert "还要做：" in output
     assert "✔ 助手 chatgpt" in output
     assert "canary" not in output
     sent = machine.run(WXGPT, "send", "天为什么是蓝的？")
