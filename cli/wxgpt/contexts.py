@@ -59,15 +59,15 @@ def read() -> dict[str, Context]:
 
 def change(name: str, context: Context | None) -> None:
     """Set a machine, or remove it (None); comments in the file stay."""
-    from wxgpt.setup import editing
+    from wxgpt.setup import one_key
 
     file = path()
     text = file.read_text("utf-8") if file.exists() else ""
     if context is None:
-        text = editing.without_table(text, name)
+        text = one_key.without_table(text, name)
     else:
         for key, value in context._asdict().items():
-            text = editing.with_value(text, f"{name}.{key}", value)
+            text = one_key.with_value(text, f"{name}.{key}", value)
     file.parent.mkdir(parents=True, exist_ok=True)
     file = file.resolve()  # it can be a link
     fresh = file.with_name(f"{file.name}.new")

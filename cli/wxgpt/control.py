@@ -63,7 +63,7 @@ def request(
     except (FileNotFoundError, ConnectionRefusedError):
         raise Unreachable(
             say("no daemon at {socket_path}", socket_path=socket_path),
-            hint=say("start it: systemctl start wxgptd (without systemd: wxgptd --config FILE)"),
+            hint=_how_to_start(),
         ) from None
     except PermissionError:
         raise Forbidden(
@@ -83,6 +83,25 @@ def request(
     if response.status == 500 and result:
         raise DaemonFailed(result["error"], hint=result["hint"])
     return response.status, result
+
+
+def _how_to_start() -> str:
+    """Return how to start the daemon; systemd may be waiting for a message to do it."""
+    import shutil
+    import subprocess
+
+    start = say("start it: systemctl start wxgptd (without systemd: wxgptd --config FILE)")
+    systemctl = shutil.which("systemctl")
+    if systemctl is None or options.config_path() != options.SYSTEM_CONFIG:
+        return start
+    waiting = subprocess.run([systemctl, "is-active", "--quiet", "wxgptd.socket"], check=False)
+    if waiting.returncode:
+        return start
+    return say(
+        "{start}\n  (the next message starts it, too; to stop it for good: systemctl stop "
+        "wxgptd.socket wxgptd)",
+        start=start,
+    )
 
 
 def _admin_socket() -> Path:

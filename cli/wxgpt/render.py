@@ -175,6 +175,12 @@ def duration_in_words(seconds: float) -> str:
     return spoken("{seconds} s", seconds=number(seconds))
 
 
+def about(seconds: int) -> str:
+    """Return a time in words, rounded to the largest unit of which there are at least two."""
+    size = next((size for _, size, _ in _TIMES if seconds >= 2 * size), 1)
+    return duration_in_words(round(seconds / size) * size)
+
+
 def row(text: str) -> None:
     """Print a row of a table, cut to the width of the terminal; whole if it is not one."""
     is_terminal = sys.stdout and sys.stdout.isatty()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.terminal import converse
 from wxgpt.failures import UsageFailure
-from wxgpt.setup import editing
+from wxgpt.setup import editing, one_key
 from wxgptd import config as cfg
 
 TEXT = """\
@@ -88,7 +88,7 @@ def test_a_value_is_set_and_the_comments_stay(place):
     ],
 )
 def test_a_comment_stays_above_what_it_is_about(before, key, after):
-    assert editing.with_value(before, key, 3) == after
+    assert one_key.with_value(before, key, 3) == after
 
 
 DOTTED = 'a.x = { y = 1 } # keep\na.key = "k"\nb.ttl = "30m"\n'
@@ -109,7 +109,7 @@ SPLIT = "[a.t]\nx = 1\n[a]\nm = 1\n# about s\n[s]\ny = 1\n"
     ],
 )  # fmt: skip
 def test_setting_a_value_changes_nothing_else(before, key, value, after):
-    assert editing.with_value(before, key, value) == after
+    assert one_key.with_value(before, key, value) == after
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_setting_a_value_changes_nothing_else(before, key, value, after):
     ],
 )
 def test_removing_a_value_changes_nothing_else(before, key, after):
-    assert editing.without(before, key) == after
+    assert one_key.without(before, key) == after
 
 
 @given(st.lists(st.sampled_from(["[a]", "[a.b]", "[s]", "# c", "x = 1", "y = { z = 1 }", "",
@@ -139,7 +139,7 @@ def test_any_change_is_that_change_alone_or_none(lines, key):
         return
     comments = sorted(line for line in before.splitlines() if line.startswith("#"))
     with contextlib.suppress(UsageFailure):
-        after = editing.with_value(before, key, 7)
+        after = one_key.with_value(before, key, 7)
         *tables, last = key.split(".")
         table = meaning
         for name in tables:
@@ -154,7 +154,7 @@ def test_any_change_is_that_change_alone_or_none(lines, key):
 )
 def test_what_is_inside_a_value_is_left_to_the_editor(before, key):
     with pytest.raises(UsageFailure, match="in a list of tables or in a value"):
-        editing.with_value(before, key, 3)
+        one_key.with_value(before, key, 3)
 
 
 @pytest.mark.processes
@@ -256,6 +256,33 @@ def test_an_edit_with_a_mistake_can_be_corrected(place):
     assert configured(place).session.ttl == 20
     status, _ = type_into(place, "edit", answers=[], EDITOR="false")
     assert status == 2
+
+
+@pytest.mark.processes
+def test_an_edit_can_correct_what_is_not_toml_and_shows_no_secret_as_new(place):
+    place.write_text(
+        place.read_text("utf-8").replace('api_key = "sk-canary"', 'api_key = "sk-canary"\nx = 三十')
+    )
+    status, output, left = converse(
+        [sys.executable, "-m", "wxgpt", "--config", str(place), "config", "edit"],
+        [("Change", "y")],
+        environ={**ENVIRON, "EDITOR": "sed -i '/三十/d'"},
+    )
+    assert (status, left) == (0, []), output
+    assert "三十" not in place.read_text("utf-8")
+    assert "canary" not in output
+    assert "(new)" not in output
+
+
+@pytest.mark.processes
+def test_what_was_edited_is_kept_whatever_happens(place):
+    status, output, _ = converse(
+        [sys.executable, "-m", "wxgpt", "--config", str(place), "config", "edit"],
+        [("Change", "n")],
+        environ={**ENVIRON, "EDITOR": "sed -i 's/5m/9m/;$ a # typed'"},
+    )
+    assert status == 1, output
+    assert "# typed" in place.with_name(f"{place.name}.draft").read_text("utf-8")
 
 
 def test_every_secret_of_the_configuration_is_known_as_one():

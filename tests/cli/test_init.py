@@ -237,8 +237,7 @@ def test_a_wrong_key_is_found_at_the_prompt(tmp_path, model):
     model.refuses = lambda _: refusals.pop() if refusals else None
     answers = [
         ("服务商 [deepseek]:", "other"), ("base_url）:", model.base_url),
-        ("密钥:", "sk-canary1"), ("模型:", "m"), ("以后再改） [Y/n]:", "y"),
-        ("密钥:", "sk-canary2"), *REST,
+        ("密钥:", "sk-canary1"), ("模型:", "m"), ("以后再改）:", "sk-canary2"), *REST,
     ]  # fmt: skip
     status, output, left = type_into(tmp_path, answers)
     assert (status, left) == (0, []), output
@@ -277,7 +276,7 @@ def test_a_rejected_key_is_asked_for_before_the_model(tmp_path, model):
     model.offers = ["chat-2"]
     answers = [
         ("服务商 [deepseek]:", "other"), ("base_url）:", model.base_url),
-        ("密钥:", "sk-canary1"), ("以后再改） [Y/n]:", "y"), ("密钥:", "sk-canary2"),
+        ("密钥:", "sk-canary1"), ("以后再改）:", "sk-canary2"),
         ("模型:", "sk-canary2"), ("模型:", "chat-2"), *REST,
     ]  # fmt: skip
     status, output, left = type_into(tmp_path, answers)

@@ -38,3 +38,11 @@ def test_a_time_in_words_uses_the_largest_whole_unit():
     assert render.duration_in_words(7_200) == "2 hours"
     assert render.duration_in_words(60) == "1 minute"
     assert render.duration_in_words(90) == "90 s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(63_864, "18 hours"), (90, "90 s"), (125, "2 minutes"), (200_000, "2 days"), (1, "1 s")],
+)
+def test_a_time_is_rounded_in_words(seconds, words):
+    assert render.about(seconds) == words

@@ -41,9 +41,9 @@ class ConfigError(WxgptError):
 
     exit_status = 4
 
-    def __init__(self, path: Path, faults: list[str]) -> None:
+    def __init__(self, path: Path, faults: list[str], hint: str = "") -> None:
         self.faults = faults
-        super().__init__(say("{path}: {faults}", path=path, faults=listed(faults, "; ")))
+        super().__init__(say("{path}: {faults}", path=path, faults=listed(faults, "; ")), hint=hint)
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ, *, elsewhere: bool = False) -> Config:
@@ -237,9 +237,35 @@ def _parsed(text: str, path: Path) -> Table:
     except ValueError as error:  # or a number with thousands of digits
         twice = say(" (it already exists further up: put the keys there)")
         more = twice if "twice" in str(error) else _shown(text, str(error))
-        raise ConfigError(
-            path, [say("is not TOML: {error}{more}", error=error, more=more)]
-        ) from None
+        raise ConfigError(path, [say("is not TOML: {error}{more}", error=_where(error), more=more)],
+                          hint=say("correct it: wxgpt config edit")) from None  # fmt: skip
+
+
+def _where(error: ValueError) -> str:
+    """Return a parser's message; its place can be said in another language."""
+    match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", str(error), re.DOTALL)
+    if match is None:
+        return str(error)
+    what, line, column = match.groups()
+    what = _PARSER_WORDS.get(what, what)
+    return say("{what} (at line {line}, column {column})", what=what, line=line, column=column)
+
+
+_PARSER_WORDS: dict[str, str] = {
+    words: words
+    for words in (
+        say("Invalid value"),
+        say("Invalid statement"),
+        say("Unterminated string"),
+        say("Unclosed array"),
+        say("Unclosed inline table"),
+        say("Cannot overwrite a value"),
+        say("Expected '=' after a key in a key/value pair"),
+        say("Expected newline or end of document after a statement"),
+        say("Expected ']' at the end of a table declaration"),
+    )
+}
+"""What Python's parser of TOML says most often, so that it can be said in another language."""
 
 
 def _shown(text: str, error: str) -> str:

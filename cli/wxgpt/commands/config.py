@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,14 +17,15 @@ import click
 from wxgpt import control, options, render
 from wxgpt.failures import Unreachable, UsageFailure
 from wxgpt.language import shown, spoken
-from wxgpt.setup import editing
+from wxgpt.setup import editing, one_key
 from wxgptd.errors import WxgptError
 from wxgptd.wording import reason, say
 
 if TYPE_CHECKING:
     from wxgptd.untyped import Given
 
-EDITOR = "vi"
+EDITORS = ("nano", "vi")
+"""The first one that is installed is the default: it says how to leave it."""
 
 _yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Only show what would change.")
@@ -107,7 +109,7 @@ def set_(key: str, value: str | None, file: IO[bytes] | None, yes: bool, dry_run
     given = _given(key, value, file)
     first: ConfigError | None = None
     for meaning in [given] if editing.is_secret(key) else editing.candidates(given):
-        text = editing.with_value(editing.read_text(path), key, meaning)
+        text = one_key.with_value(editing.read_text(path), key, meaning)
         try:
             editing.check(text, path)
         except ConfigError as error:
@@ -130,11 +132,16 @@ def unset(key: str, yes: bool, dry_run: bool) -> None:
     Examples:
       wxgpt config unset session.ttl
     """
+    from wxgpt.effective import values
+
     path = _writable()
     before = path.read_bytes()
-    text = editing.without(editing.read_text(path), key)
-    editing.check(text, path)
-    _apply(path, before, text, yes=yes, dry_run=dry_run)
+    text = one_key.without(editing.read_text(path), key)
+    configured = editing.check(text, path)
+    if _apply(path, before, text, yes=yes, dry_run=dry_run):
+        for each in values(configured, path):
+            if f"{each.key}.".startswith(f"{key}."):
+                click.echo(spoken("default: {key} = {value}", key=each.key, value=each.text))
 
 
 @command.command("edit")
@@ -169,7 +176,12 @@ def edit() -> None:
                 if not click.confirm(spoken("Edit again?"), default=True, err=True):
                     _keep_draft(draft, path)
                     sys.exit(4)
-        if not _apply(path, before, text, yes=False, dry_run=False):
+        try:
+            is_changed = _apply(path, before, text, yes=False, dry_run=False)
+        except BaseException:  # whatever happens, what was typed is kept
+            _keep_draft(draft, path)
+            raise
+        if not is_changed:
             _keep_draft(draft, path)
             sys.exit(1)
 
@@ -267,7 +279,8 @@ def _not_empty(key: str, secret: str) -> str:
 
 
 def _run_editor(draft: Path) -> None:
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or EDITOR
+    default = next(filter(shutil.which, EDITORS), EDITORS[-1])
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or default
     try:
         ended = subprocess.run([*shlex.split(editor), str(draft)], check=False)
     except (OSError, ValueError) as error:
@@ -296,7 +309,7 @@ def _apply(path: Path, before: bytes, text: str, *, yes: bool, dry_run: bool) ->
         if not click.confirm(spoken("Change {path}?", path=path), default=True, err=True):
             click.echo(spoken("nothing was changed"), err=True)
             return False
-    socket_path = options.load_server().admin_socket  # of the daemon that runs now
+    socket_path = _running_socket(path, text)
     if not _accepted(path, text, socket_path):
         click.echo(spoken("nothing was changed"), err=True)
         sys.exit(4)
@@ -305,6 +318,19 @@ def _apply(path: Path, before: bytes, text: str, *, yes: bool, dry_run: bool) ->
     if not _reload(path, socket_path):
         sys.exit(1)
     return True
+
+
+def _running_socket(path: Path, text: str) -> Path:
+    """Return the admin socket of the daemon that runs now.
+
+    If the file has a mistake in it, which `text` corrects, that is taken to be the new one's.
+    """
+    from wxgptd.config import ConfigError
+
+    try:
+        return options.load_server().admin_socket
+    except ConfigError:
+        return editing.check(text, path).server.admin_socket
 
 
 def _accepted(path: Path, text: str, socket_path: Path) -> bool:

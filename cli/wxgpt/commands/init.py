@@ -113,6 +113,7 @@ class _Setup:
         self._answers = Answers(resume=resume)
         self._offered: dict[int, str] = {}
         self._left: list[int] = []
+        self._steps: dict[int, str] = {}
         self._interview = Interview(self._place, given, self._answers)
 
     def run(self) -> None:
@@ -146,8 +147,9 @@ class _Setup:
             raise UsageFailure(
                 say("{target} exists; nothing was changed", target=target),
                 hint=say(
-                    "edit it and run `wxgpt check`, or choose another path with --config; `wxgpt "
-                    "check --backend` shows what to enter in WeChat's backend"
+                    "change it with `wxgpt config set` or `wxgpt config edit`, or choose another "
+                    "path with --config; `wxgpt check --backend` shows what to enter in WeChat's "
+                    "backend"
                 ),
             )
         try:
@@ -181,6 +183,7 @@ class _Setup:
         click.echo(spoken("\nNext steps, in this order:"))
         for number, step in enumerate(steps(wanted, place, units=bool(units), web=web), 1):
             click.echo(f"  {number}. {shown(step.text)}")
+            self._steps[number] = step.text
             if units and place.is_this_machine and step.is_offered:
                 self._offered[number] = step.command
             else:
@@ -214,14 +217,16 @@ class _Setup:
             say("Start it now, and check everything? ({which} of the list)", which=which)
         ):
             return
-        for number, line in self._offered.items():
-            if line and subprocess.run(["/bin/sh", "-c", line], check=False).returncode:
-                self._left.append(number)
         wxgpt = (sys.executable, "-m", "wxgpt", "--lang", current())
-        config = ("--config", str(self._place.config))
-        subprocess.run([*wxgpt, *config, "doctor"], check=False)
-        left = _numbers(sorted(self._left))
-        click.echo(spoken("\nStill to do, from the list above: {left}", left=left))
+        doctor = [*wxgpt, "--config", str(self._place.config), "doctor"]
+        for number, command in self._offered.items():
+            line = ["/bin/sh", "-c", command] if command else doctor
+            if subprocess.run(line, check=False).returncode:
+                self._left.append(number)
+        click.echo(spoken("\nStill to do:"))
+        for number in sorted(self._left):
+            first, *_ = shown(self._steps[number]).split("\n")
+            click.echo(f"  {number}. {first}")
 
     def _check(self, target: Path) -> None:
         """Ensure that the written configuration is valid; delete it if not."""

@@ -27,9 +27,10 @@ def command(dry_run: bool, output: str) -> None:
     from wxgptd.config import ConfigError
 
     path = options.config_path().absolute()
-    changes = control.reload(path, options.read_config(path), dry=dry_run)
-    if "faults" in changes:
-        faults = _own_faults() or changes["faults"]
+    faults = _own_faults()
+    changes = {} if faults else control.reload(path, options.read_config(path), dry=dry_run)
+    faults = faults or changes.get("faults", [])
+    if faults:
         for fault in faults:
             click.echo(f"{path}: {shown(fault)}", err=True)
         errors = render.counted(len(faults), "error")
@@ -46,7 +47,7 @@ def command(dry_run: bool, output: str) -> None:
 
 
 def _own_faults() -> list[str]:
-    """Return the mistakes that are found here, too: the daemon's are in English."""
+    """Return the mistakes that are found here: the daemon's are in English."""
     from wxgptd.config import ConfigError
 
     try:

@@ -69,8 +69,8 @@ class Chat:
             case e.AnswerFailed(reason=reason, detail=detail):
                 what = f"{shown(rendering.words(reason))}: {heard(detail)}".rstrip(": ")
                 yield from self._bubble(at, what, right=True, colour="red")
-            case e.MessageDeclined(reason=reason, about=about):
-                yield self._rule(f"{who}: {shown(rendering.words(reason))} {about}".rstrip())
+            case e.MessageDeclined() as event:
+                yield self._rule(f"{who}: {rendering.declined(event)}")
             case _:
                 pass
 

@@ -209,8 +209,8 @@ def _about(record: AnyRecord, look: Look) -> str:
             return f"{again}{picture}{text}".rstrip()
         case e.ContinuationAsked(question=question):
             return spoken("of {question}", question=question)
-        case e.MessageDeclined(reason=reason, about=about):
-            return f"{shown(words(reason))} {about}"
+        case e.MessageDeclined():
+            return declined(record.event)
         case e.UserSubscribed(scene=scene):
             return scene
         case e.UserUnsubscribed():
@@ -254,6 +254,14 @@ def _about(record: AnyRecord, look: Look) -> str:
             return spoken(
                 "kind {tag} version {version}: written by a newer wxgptd", tag=tag, version=version
             )
+
+
+def declined(event: e.MessageDeclined) -> str:
+    """Return why a message was declined; a number is the seconds until it would not be."""
+    about = event.about
+    if about.isascii() and about.isdigit():
+        about = spoken("(again in {time})", time=render.about(int(about)))
+    return f"{shown(words(event.reason))} {about}".rstrip()
 
 
 SESSION_EVENTS = (

@@ -46,9 +46,9 @@ class Wanted(NamedTuple):
 
 
 _TEMPLATE = """\
-# wxgptd 的配置，由 wxgpt init 写成；改完运行 wxgpt check，再 systemctl reload wxgptd。
-# The configuration of wxgptd, written by `wxgpt init`. After a change: wxgpt check, then
-# systemctl reload wxgptd.  全部的键 · Every key: docs/configuration.md
+# wxgptd 的配置，由 wxgpt init 写成；改完运行 wxgpt reload。全部的键：docs/zh/configuration.md
+# The configuration of wxgptd, written by `wxgpt init`. After a change: wxgpt reload.
+# Every key: docs/configuration.md
 #
 # 里面有密钥，不要给别人看。 · Contains secrets: do not share it.
 

@@ -14,7 +14,8 @@ from wxgpt import options
 from wxgpt.failures import UsageFailure
 from wxgpt.language import spoken
 from wxgpt.setup.configuration import make_aes_key
-from wxgpt.setup.editing import document_of, read_text, replace_file
+from wxgpt.setup.editing import read_text, replace_file
+from wxgpt.setup.one_key import document_of
 from wxgptd.wording import say
 
 

@@ -65,6 +65,17 @@ def choose(questions: Questions) -> Choice:
 def _wants_to_correct(questions: Questions, tried: trial.Trial) -> bool:
     """Say what went wrong, and forget what is to blame if the operator wants to type it again."""
     click.echo(spoken("It does not work: {why}", why=tried.why), err=True)
+    if tried.blames == "api_key":
+        typed = prompted(
+            say("API key (empty: continue, and correct it later)"),
+            lambda answer: checks.key(answer) if answer else "",
+            "",
+            hidden=True,
+            show_default=False,
+        )
+        if typed:
+            questions.replace("api_key", typed)
+        return bool(typed)
     if not confirmed(say("Type it again? (n: continue, and correct it later)")):
         return False
     questions.ask_again(*([tried.blames] if tried.blames else trial.ANSWERS))

@@ -110,6 +110,12 @@ class Questions:
             self._answers.forget(key)
             self._asked_again.add(key)
 
+    def replace(self, key: str, answer: str) -> None:
+        """Keep an answer that was typed in place of a wrong one."""
+        self._asked_again.add(key)
+        self._reused.add(key)
+        self.keep(key, answer)
+
     def is_asked_again(self, key: str) -> bool:
         """Return whether an earlier answer was wrong."""
         return key in self._asked_again

@@ -88,7 +88,8 @@ def _web(web: str, domain: str, place: Place) -> Iterator[Step]:
                 say(
                     "Get a certificate while nginx still serves its default page on port 80:\n"
                     "     certbot certonly --webroot -w /var/www/html -d {domain} "
-                    '--deploy-hook "systemctl reload nginx"',
+                    '--deploy-hook "systemctl reload nginx" --agree-tos --no-eff-email '
+                    "-m you@example.com",
                     domain=domain,
                 )
             )
