@@ -79,6 +79,10 @@ class Answers:
     def __bool__(self) -> bool:
         return bool(self._kept)
 
+    def keys(self) -> set[str]:
+        """Return the questions that were answered."""
+        return set(self._kept)
+
     def get(self, key: str) -> str | None:
         """Return the answer to a question that was already answered."""
         return self._kept.get(key)

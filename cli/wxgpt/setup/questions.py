@@ -28,7 +28,8 @@ class Questions:
         self.given = given
         self._answers = answers
         self._asked_again: set[str] = set()
-        self._reused: set[str] = set()
+        self._unsaid = answers.keys()
+        """The answers of an earlier run that the operator has not been told of."""
 
     def value(
         self, key: str, prompt: str, default: str, *, ask: bool = False, check: Check = checks.text
@@ -79,8 +80,8 @@ class Questions:
             answer = check(kept)
         except UsageFailure:
             return None
-        if on_terminal() and key not in self._reused:
-            self._reused.add(key)
+        if on_terminal() and key in self._unsaid:
+            self._unsaid.discard(key)
             shown_answer = "***" if key == "api_key" else answer
             name = shown(prompt).split("\n")[0]
             line = spoken("  {name}: {answer} (kept)", name=name, answer=shown_answer)
@@ -108,12 +109,13 @@ class Questions:
         """Forget answers that were wrong, and ask for them even if they were given as options."""
         for key in keys:
             self._answers.forget(key)
+            self._unsaid.discard(key)
             self._asked_again.add(key)
 
     def replace(self, key: str, answer: str) -> None:
         """Keep an answer that was typed in place of a wrong one."""
         self._asked_again.add(key)
-        self._reused.add(key)
+        self._unsaid.discard(key)
         self.keep(key, answer)
 
     def is_asked_again(self, key: str) -> bool:
