@@ -1,8 +1,8 @@
 """Set or remove one key in the text of a configuration, and change nothing else.
 
-Lines are added or removed, and what comes of it is read again: it must mean what is wanted.
-tomlkit changes what that cannot; it takes the comments at the end of a table for a part of it, so
-it is checked that they stay where they are.
+Lines are added or removed, and the result is parsed: it must mean what is wanted. What that cannot
+change, tomlkit does. It regards the comments at the end of a table as a part of it, so the result
+is accepted only if they stay where they are.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wxgptd.untyped import Given
 
 MOST_TRIES = 50
+MOST_LINES = 200
 
 
 def with_value(text: str, key: str, value: Given) -> str:
@@ -53,7 +54,7 @@ def with_value(text: str, key: str, value: Given) -> str:
 
 
 def without(text: str, key: str) -> str:
-    """Return the text of a configuration without `key`; nothing else changes, as in `with_value`.
+    """Return the text of a configuration without `key`; nothing else changes.
 
     Raises:
         UsageFailure: it is not in the document, or there is no way to do that.
@@ -101,7 +102,7 @@ def _checked(key: str, before: str, after: str, wanted: Given) -> str:
 
 
 def _with_a_line(text: str, tables: Sequence[str], key: str, value: Given) -> Iterator[str]:
-    """Yield texts with one more line or table; which of them is right is to check."""
+    """Yield texts with one more line or table, one of which may be right."""
     lines = text.splitlines(keepends=True)
     line = f"{key} = {_item(value).as_string()}\n"
     for begin, end in _sections(lines, tables):
@@ -115,12 +116,13 @@ def _with_a_line(text: str, tables: Sequence[str], key: str, value: Given) -> It
 
 
 def _without_lines(text: str, tables: Sequence[str], key: str) -> Iterator[str]:
-    """Yield texts without the lines of a value, or of a table; which is right is to check."""
+    """Yield texts without the lines of a value or of a table, one of which may be right."""
     lines = text.splitlines(keepends=True)
     for begin, end in _sections(lines, tables):
         for n in range(begin + 1, end):
             if re.match(rf"""\s*["']?{re.escape(key)}["']?\s*=""", lines[n]):
-                for last in range(n + 1, end + 1):  # a value can have several lines
+                # A value can have several lines.
+                for last in range(n + 1, min(end, n + MOST_LINES) + 1):
                     yield _joined(lines[:n], "", lines[last:])
     for begin, end in _sections(lines, [*tables, key]):
         yield _joined(lines[:begin], "", lines[_last_filled(lines, begin, end) + 1 :])
@@ -128,7 +130,8 @@ def _without_lines(text: str, tables: Sequence[str], key: str) -> Iterator[str]:
 
 def _joined(before: Sequence[str], line: str, after: Sequence[str]) -> str:
     head = "".join(before)
-    return f"{head}{chr(10) if head and head[-1] != chr(10) else ''}{line}{''.join(after)}"
+    gap = "\n" if head and not head.endswith("\n") else ""
+    return f"{head}{gap}{line}{''.join(after)}"
 
 
 def _last_filled(lines: Sequence[str], begin: int, end: int) -> int:
@@ -166,10 +169,7 @@ def _filled(value: Given) -> Given:
 
 
 def _comments_stay(before: str, after: str) -> bool:
-    """Return whether each line that is a comment still stands above the same line, if that is left.
-
-    tomlkit takes the comments at the end of a table for a part of it.
-    """
+    """Return whether each line that is a comment still stands above the same line, if that is left."""
     lines = set(after.splitlines())
     left = _notes(after)
     for comment, below in _notes(before):

@@ -93,7 +93,9 @@ class Questions:
         return self._answers.get(key) or ""
 
     def keep(self, key: str, answer: str, *, voids: Sequence[str] = ()) -> str:
-        """Keep an answer, and return it; see `answer`."""
+        """Keep an answer that was typed, and return it; see `answer`."""
+        if not on_terminal():
+            return answer  # a script gives its options again
         if self._answers.get(key) not in (None, answer):
             for name in voids:
                 self._answers.forget(name)
