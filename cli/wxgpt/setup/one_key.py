@@ -169,7 +169,7 @@ def _filled(value: Given) -> Given:
 
 
 def _comments_stay(before: str, after: str) -> bool:
-    """Return whether each line that is a comment still stands above the same line, if that is left."""
+    """Return whether each comment line still stands above the same line, if that is left."""
     lines = set(after.splitlines())
     left = _notes(after)
     for comment, below in _notes(before):
