@@ -91,9 +91,7 @@ def _proposed(choice: Choice, given: dict[str, object]) -> Spending:
         default = 0.0  # it would have no effect, or there is nothing to pay
     return Spending(
         price=price,
-        daily_budget=checks.amount_of(str(budget))
-        if budget is not None
-        else default * bool(preset.keys),
+        daily_budget=default if budget is None else checks.amount_of(str(budget)),
         questions_per_day=int(str(per_day)) if per_day is not None else QUESTIONS_PER_DAY,
         is_counted=bool(preset.keys) or given_price is not None or bool(budget),
         is_agreed=given_price is not None or not preset.keys,
@@ -109,7 +107,7 @@ def _parsed(kept: str, proposal: Spending) -> Spending | None:
             daily_budget=checks.amount_of(budget),
             questions_per_day=int(checks.count(per_day)),
         )
-    except ValueError:
+    except (ValueError, UsageFailure):
         return None
 
 
