@@ -35,6 +35,7 @@ from wxgpt.failures import EXIT_STATUSES
 from wxgpt.language import CATALOGUES, DOMAIN
 from wxgpt.log import rendering
 from wxgpt.main import COMMANDS, cli, load
+from wxgpt.setup import configuration
 from wxgpt.setup.providers import PROVIDERS
 from wxgpt.wechat import peer, silence
 from wxgptd import __version__
@@ -124,6 +125,7 @@ def _in_tables() -> Iterator[str]:
     yield from (provider.keys for provider in PROVIDERS.values() if " " in provider.keys)
     yield from (status_command.label(field.name) for field in fields(DaemonStatus))
     yield from usage.GROUPINGS
+    yield from configuration.comments()
     yield options.TIME_FORMS
     for enum in ENUMS:
         yield from (rendering.words(member) for member in enum)

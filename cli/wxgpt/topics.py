@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from wxgpt import render
 from wxgpt.failures import EXIT_STATUSES
 from wxgpt.language import shown
+from wxgptd.log_ids import MEANINGS
+
+ID_COLUMNS = 20
 
 TOPICS = {
     "exit-codes": (
@@ -78,6 +84,15 @@ The log and the admin socket belong to the daemon: run commands that need them w
 the daemon's user.
 """,
     ),
+    "log": (
+        "What the lines of the daemon's log mean.",
+        """\
+The daemon's log (journalctl -u wxgptd) is in English. Each line ends with an id in brackets; with
+--log-format json it is the field `id`. A line about an event has its kind as its id, as in
+`wxgpt tail --kind SessionOpened`. The others:
+{lines}
+""",
+    ),
 }
 
 
@@ -85,4 +100,11 @@ def topic_text(name: str) -> str:
     """Return a topic's text in the operator's language, translated by paragraphs."""
     text = "\n\n".join(map(shown, TOPICS[name][1].rstrip().split("\n\n")))
     statuses = (f"  {code:>3}  {shown(what)}" for code, what in EXIT_STATUSES.items())
-    return text.replace("{statuses}", "\n".join(statuses)) + "\n"
+    text = text.replace("{statuses}", "\n".join(statuses))
+    return text.replace("{lines}", "\n".join(_lines_of_the_log())) + "\n"
+
+
+def _lines_of_the_log() -> Iterator[str]:
+    for name, meaning in MEANINGS.items():
+        for n, part in enumerate(render.wrap(shown(meaning), 78 - ID_COLUMNS)):
+            yield f"  {render.pad('' if n else name, ID_COLUMNS)}{part}"

@@ -98,6 +98,7 @@ OFFLINE = {
     "help-exit-codes": "help exit-codes",
     "help-time": "help time",
     "help-output": "help output",
+    "help-log": "help log",
     "help-environment": "help environment",
     "help-nonsense": "help nonsense",
     "completion-bash": "completion bash",

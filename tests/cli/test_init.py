@@ -88,6 +88,18 @@ def test_init_prints_the_values_to_enter_but_never_the_api_key(tmp_path):
     assert "canary" not in result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("more", [[], ["--only-ai"], ["--provider", "ollama"]])
+def test_the_comments_are_in_the_operators_language(language, more, tmp_path):
+    result = init(tmp_path, *required_options(tmp_path, *more), WXGPT_LANG=language)
+    assert result.returncode == 0, result.stderr
+    lines = (tmp_path / CONFIG).read_text("utf-8").splitlines()
+    comments = [line for line in lines if line.startswith("# ")]
+    assert len(comments) > 14
+    for comment in comments:
+        assert bool(re.search("[\u4e00-\u9fff]", comment)) is (language == "zh"), comment
+
+
 def test_every_configuration_has_its_own_secrets(tmp_path):
     secrets = set()
     for name in ("one", "two"):

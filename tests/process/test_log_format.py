@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
+from pathlib import Path
 
 import pytest
 from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 
+import wxgptd
+from wxgptd.log_ids import MEANINGS
 from wxgptd.process import log_format
+
+LEVELS = ("debug", "info", "warn", "error", "critical", "failure", "emit")
 
 
 @pytest.fixture
@@ -87,3 +93,29 @@ def test_auto_selects_the_journal_format_when_connected_to_the_journal(tmp_path)
             log.info("hello")
             stream.seek(0)
             assert stream.read().endswith(expected)
+
+
+def test_a_line_ends_with_the_id_of_its_kind(line_of):
+    assert line_of("text", form="ready", id="ready").endswith("info: ready [ready]\n")
+    assert line_of("journal", form="ready", id="ready") == "<6>ready [ready]\n"
+    assert line_of("journal", form="one\ntwo", id="x") == "<6>one [x]\n<6>two\n"
+    assert json.loads(line_of("json", form="ready", id="ready"))["id"] == "ready"
+    assert json.loads(line_of("json", form="of a library"))["id"] == ""
+
+
+def test_every_line_has_an_id_with_a_meaning():
+    found = set()
+    for path in Path(wxgptd.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            logger = ast.unparse(node.func.value).rpartition(".")[2]
+            if logger not in ("log", "_log") or node.func.attr not in LEVELS:
+                continue
+            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            where = f"{path.name}:{node.lineno}"
+            assert "id" in given, f"{where}: a line without an id"
+            if isinstance(given["id"], ast.Constant):
+                found.add(given["id"].value)
+                assert given["id"].value in MEANINGS, f"{where}: the id has no meaning"
+    assert found == set(MEANINGS), "a meaning without a line"

@@ -140,7 +140,7 @@ def test_journal_entries_have_a_priority_and_no_timestamp(running):
     }
     (rejected,) = [text for text in priorities if text.startswith("main: rejected a request")]
     assert priorities[rejected] == "4"
-    assert priorities["ready, listening on 127.0.0.1:9005"] == "6"
+    assert priorities["ready, listening on 127.0.0.1:9005 [ready]"] == "6"
 
 
 def test_an_invalid_configuration_causes_no_restart_loop(unit):

@@ -50,10 +50,10 @@ def give_up(failure: Failure, request: Request) -> None:
     if request.channel is None:
         return  # it did not wait
     if isinstance(error := failure.value, WxgptError):
-        log.warn("a request on the admin socket failed: {error}", error=error)
+        log.warn("a request on the admin socket failed: {error}", id="admin-failed", error=error)
         request.setResponseCode(500)
         request.write(json_body(request, {"error": str(error), "hint": error.hint}))
         request.finish()
         return
-    log.failure("a request on the admin socket failed", failure)
+    log.failure("a request on the admin socket failed", failure, id="admin-failed")
     request.loseConnection()

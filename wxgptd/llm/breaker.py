@@ -100,7 +100,9 @@ class Breaker:
         """
         if isinstance(self._state, Open):
             log.info(
-                "{name}: circuit breaker closed: the server is responding again", name=self.name
+                "{name}: circuit breaker closed: the server is responding again",
+                id="breaker-closed",
+                name=self.name,
             )
             self._state = Closed()
 
@@ -123,6 +125,7 @@ class Breaker:
         if isinstance(self._state, Closed):
             log.error(
                 "{name}: circuit breaker open, next probe in {seconds:g} s: {why}",
+                id="breaker-open",
                 name=self.name,
                 seconds=OPEN_S,
                 why=why,

@@ -217,7 +217,12 @@ class Model:
             if result.complaint:
                 change = self._parameters.give_way(result.complaint, parameters, prompt.words)
             if change:
-                log.info("{assistant}: {change}", assistant=self._server.name, change=change)
+                log.info(
+                    "{assistant}: {change}",
+                    id="model-adapted",
+                    assistant=self._server.name,
+                    change=change,
+                )
                 continue
             delay = max(result.retry_after_s, retry_delay(retries, self._jitter()))
             is_too_late = self._clock.seconds() + delay > began + prompt.retry_for_s
@@ -226,6 +231,7 @@ class Model:
             retries += 1
             log.info(
                 "{assistant}: retrying in {delay:.1f} s: {detail}",
+                id="retrying",
                 assistant=self._server.name,
                 delay=delay,
                 detail=self._redact(result.why.said),

@@ -93,7 +93,7 @@ class Endpoint:
         waiter.errback(CancelledError())
 
     def _probe_failed(self, failure: Failure, model: str) -> None:
-        log.failure("probing {model} failed unexpectedly", failure, model=model)
+        log.failure("probing {model} failed unexpectedly", failure, id="unexpected", model=model)
 
     def _probe_ended(self, _: object, model: str) -> None:
         for waiter in self._waiters.pop(model):

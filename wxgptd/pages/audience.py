@@ -153,11 +153,17 @@ class Audience:
         if failure.check(WxgptError):
             log.error(
                 "failed to update an answer's page: {error}",
+                id="page-failed",
                 error=failure.value,
                 bounded_as="page failed",
             )
         else:
-            log.failure("failed to update an answer's page", failure, bounded_as="page failed")
+            log.failure(
+                "failed to update an answer's page",
+                failure,
+                id="page-failed",
+                bounded_as="page failed",
+            )
         for reader in tuple(self._readers):
             reader.abort()
 

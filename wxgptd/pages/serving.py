@@ -291,11 +291,14 @@ def serve(
             if result.check(WxgptError):
                 log.error(
                     "failed to serve a page: {error}",
+                    id="page-failed",
                     error=result.value,
                     bounded_as="page failed",
                 )
             else:
-                log.failure("failed to serve a page", result, bounded_as="page failed")
+                log.failure(
+                    "failed to serve a page", result, id="page-failed", bounded_as="page failed"
+                )
             if not left:
                 request.loseConnection()
         elif not left and result is True and instead is not None:

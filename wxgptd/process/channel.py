@@ -56,7 +56,12 @@ class BoundedRequest(server.Request):
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Answer with an internal error, without details."""
-        log.failure("a request could not be answered", reason, bounded_as="request failed")
+        log.failure(
+            "a request could not be answered",
+            reason,
+            id="request-failed",
+            bounded_as="request failed",
+        )
         self.setResponseCode(http.INTERNAL_SERVER_ERROR)
         body = self._plain_text(b"internal error\n")
         self.setHeader(b"content-length", b"%d" % len(body))

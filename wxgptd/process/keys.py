@@ -40,6 +40,7 @@ def link_key(state_dir: Path) -> bytes:
             log.error(
                 "{path} is missing: creating a new key, so all links sent so far are dead; "
                 "restore the file from a backup if you have one",
+                id="link-key-missing",
                 path=str(path),
             )
         key = secrets.token_bytes(links.KEY_BYTES)

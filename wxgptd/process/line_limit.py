@@ -70,6 +70,7 @@ class LineLimit:
         self._log.emit(
             last.get("log_level", LogLevel.warn),
             "{count} more like this suppressed in {seconds:g} s, last: {text}",
+            id="suppressed",
             count=repeated.count,
             seconds=PERIOD_S,
             text=eventAsText(

@@ -84,11 +84,12 @@ async def listen(reactor: Reactor, described: str, site: BoundedSite) -> Sequenc
     if passed:
         ports = [await _adopt(reactor, descriptor, site) for descriptor in passed]
         addresses = ", ".join(where(port) for port in ports)
-        log.info("listening on {where}, passed by systemd", where=addresses)
+        log.info("listening on {where}, passed by systemd", id="listening", where=addresses)
         if not described.startswith("systemd:") and not any(_is(port, described) for port in ports):
             log.warn(
                 "server.listen = {described} is ignored: systemd passes {where} "
                 "(ListenStream= in wxgptd.socket)",
+                id="listen-ignored",
                 described=described,
                 where=addresses,
             )

@@ -58,7 +58,7 @@ def startup_error_writer(
         if name == "text":
             print(f"wxgptd: {text}", file=stream, flush=True)
         else:
-            log.error("{text}", text=text)
+            log.error("{text}", id="failed", text=text)
 
     return write
 
@@ -82,15 +82,22 @@ def _text(event: LogEvent) -> str:
     return text
 
 
+def _marked(event: LogEvent) -> str:
+    """Return the text with the id of its kind at the end of the first line."""
+    first, *rest = _text(event).split("\n", 1)
+    name = event.get("id")
+    return "\n".join([f"{first} [{name}]" if name else first, *rest])
+
+
 def _for_people(event: LogEvent) -> str:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(event["log_time"]))
-    return f"{stamp} {_level(event).name}: {_text(event)}"
+    return f"{stamp} {_level(event).name}: {_marked(event)}"
 
 
 def _for_journal(event: LogEvent) -> str:
     """Prefix each line with its priority, without a time: the journal records its own."""
     priority = _PRIORITIES[_level(event)]
-    return "\n".join(f"<{priority}>{line}" for line in _text(event).splitlines() or [""])
+    return "\n".join(f"<{priority}>{line}" for line in _marked(event).splitlines() or [""])
 
 
 def _as_json(event: LogEvent) -> str:
@@ -99,6 +106,7 @@ def _as_json(event: LogEvent) -> str:
         "at": stamp.replace("+00:00", "Z"),
         "level": _level(event).name,
         "logger": event.get("log_namespace", ""),
+        "id": event.get("id", ""),
         "message": _text(event),
     }
     fields = (name for _, name, _, _ in Formatter().parse(event.get("log_format") or "") if name)

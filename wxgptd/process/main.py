@@ -28,7 +28,6 @@ from wxgptd import __version__, config
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import master_key
 from wxgptd.eventlog.callbacks import StoreListener, Turns
-from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
 from wxgptd.eventlog.store import LogStore
 from wxgptd.eventlog.system import System
 from wxgptd.eventlog.unavailable import StoreUnavailable
@@ -39,7 +38,7 @@ from wxgptd.outbound.names import Names
 from wxgptd.ports.appending import ReplicaUnavailable
 from wxgptd.ports.record import Loaded
 from wxgptd.ports.threads import Threads
-from wxgptd.process import cluster, log_format
+from wxgptd.process import cluster, log_format, reports
 from wxgptd.process.keys import link_key, short_lived_keys
 from wxgptd.process.line_limit import LineLimit
 from wxgptd.process.listening import (
@@ -171,15 +170,18 @@ class _Process:
         except WxgptError as error:
             if self._stops and isinstance(error, ReplicaUnavailable):
                 return  # it was stopped while it waited for the cluster
-            log.error("{error}", error=error)
+            log.error("{error}", id="failed", error=error)
             if error.hint:
-                log.error("hint: {hint}", hint=error.hint)
+                log.error("hint: {hint}", id="failed", hint=error.hint)
             # Exactly this type: Twisted's `react` does not recognise subclasses.
             raise SystemExit(error.exit_status) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             log.error(
-                "cannot use the state directory: {where}{why}", where=where, why=plainly(error)
+                "cannot use the state directory: {where}{why}",
+                id="state-unusable",
+                where=where,
+                why=plainly(error),
             )
             raise SystemExit(StoreUnavailable.exit_status) from None
 
@@ -222,9 +224,11 @@ class _Process:
         supervision.ready()
         if self._reload_wanted:
             self._request_reload()
-        log.info("ready, listening on {where}", where=", ".join(map(where, ports[:-1])))
+        log.info("ready, listening on {where}", id="ready", where=", ".join(map(where, ports[:-1])))
         for why in await threads.storage(lambda: store.damage_before(loaded.snapshot_seq)):
-            log.error("older events are damaged, run `wxgpt log verify`: {why}", why=why)
+            log.error(
+                "older events are damaged, run `wxgpt log verify`: {why}", id="log-damaged", why=why
+            )
 
     def _build(self, threads: Threads) -> tuple[LogStore, Service]:
         reactor, state_dir = self._reactor, self._config.server.state_dir
@@ -253,7 +257,7 @@ class _Process:
             self._config.server.state_dir,
             master,
             Turns(self._reactor.callFromThread, partial(self._reactor.callLater, 0)),
-            StoreListener(self._fail, _log_full),
+            StoreListener(self._fail, reports.disk_full),
             SegmentBounds(
                 self._config.log.segment_size, keeping_period_s(self._config.log.keep or 0.0)
             ),
@@ -280,22 +284,9 @@ class _Process:
             gc.enable()
         store.start(follows=service.standing is not None)
         if (trimmed := store.trimmed) is not None:
-            log.warn(
-                "trimmed a torn tail of {size} bytes, left by a crash; a copy is in {kept}",
-                size=trimmed.size,
-                kept=trimmed.kept,
-            )
+            reports.tail_trimmed(trimmed)
             service.note_trimmed(trimmed.segment.name, trimmed.offset, trimmed.size)
-        for why in loaded.skipped:
-            log.warn("snapshot skipped: {why}", why=why)
-        log.info(
-            "log loaded in {took:.1f} s; events: {count}, after the snapshot: {replayed}, "
-            "users: {users}",
-            count=loaded.last_seq,
-            users=len(loaded.users),
-            replayed=loaded.last_seq - loaded.snapshot_seq,
-            took=time.monotonic() - began,
-        )
+        reports.log_loaded(loaded, time.monotonic() - began)
         return loaded
 
     def _on_stop(
@@ -310,7 +301,7 @@ class _Process:
 
         async def stop() -> None:
             supervision.stopping()
-            log.info("stopping")
+            log.info("stopping", id="stopping")
             self._take_snapshot.stop()
             if not self._failed.called:
                 await service.retire()
@@ -332,7 +323,7 @@ class _Process:
                 store.close()
             except StoreUnavailable as error:
                 self._fail(error)
-            log.info("stopped")
+            log.info("stopped", id="stopped")
 
         self._reactor.addSystemEventTrigger(
             "before", "shutdown", lambda: Deferred.fromCoroutine(stop())
@@ -359,6 +350,7 @@ class _Process:
             log.warn(
                 "SIGHUP ignored: {path} is the copy that systemd made when it started the daemon; "
                 "run `systemctl reload wxgptd` to apply the current configuration",
+                id="sighup-ignored",
                 path=str(self._path),
             )
         else:
@@ -381,17 +373,6 @@ def _master_key(configured: config.Config) -> bytes:
     if configured.log.master_key:
         return master_key.parse_master(configured.log.master_key.reveal())
     return master_key.own_master(configured.server.state_dir)
-
-
-def _log_full(full: bool) -> None:
-    if full:
-        log.warn(
-            "disk full: rejecting new questions until {needed} MB are free; "
-            "running answers continue",
-            needed=ROOM_NEEDED_BYTES >> 20,
-        )
-    else:
-        log.info("disk no longer full: accepting new questions")
 
 
 def _internal_site(root: Resource, reactor: Reactor, max_body_bytes: int) -> BoundedSite:

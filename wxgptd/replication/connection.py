@@ -245,14 +245,14 @@ class Connection:
         if self._patient and now - self._logged_at >= LOG_PROBLEMS_EVERY_S:
             self._logged_at = now
             why = str(error) or type(error).__name__
-            log.warn("NATS: {why}; trying again", why=why)
+            log.warn("NATS: {why}; trying again", id="nats-failed", why=why)
 
     async def _disconnected(self) -> None:
         self.connected_since = None
 
     async def _reconnected(self) -> None:
         self.connected_since = time.monotonic()
-        log.info("connected to the NATS server {url}", url=self.where)
+        log.info("connected to the NATS server {url}", id="nats-connected", url=self.where)
 
     @property
     def streams(self) -> JetStreamContext:

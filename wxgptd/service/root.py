@@ -98,6 +98,7 @@ class _NotFound(Resource):
             log.warn(
                 "signed request to {path}, which is not the webhook of any account: check the URL "
                 "in WeChat's backend for a trailing slash or another account's name",
+                id="path-unknown",
                 path=request.path[:100].decode("ascii", "replace"),
                 bounded_as="no webhook there",
             )

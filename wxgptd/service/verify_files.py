@@ -47,6 +47,7 @@ class _File(Resource):
         except OSError as error:
             log.warn(
                 "{path} is not served: {why}",
+                id="file-not-served",
                 path=str(self._path),
                 why=error.strerror or str(error),
                 bounded_as="verify file",

@@ -167,6 +167,7 @@ class CustomerService:
         except WxgptError as error:
             log.warn(
                 "{account}: failed to push a message: {why}",
+                id="push-failed",
                 account=self._app.name,
                 why=error,
                 bounded_as="push",
@@ -253,6 +254,7 @@ class CustomerService:
             if self._permitted:
                 log.warn(
                     "{account}: pushing is off until a restart: {why} (errcode 48001)",
+                    id="push-off",
                     account=self._app.name,
                     why=str(error),
                 )
@@ -262,6 +264,7 @@ class CustomerService:
             self._paused_until = self._clock.seconds() + PAUSE_S
             log.error(
                 "{account}: pushing paused for {minutes:g} min (restart to retry now): {why}",
+                id="push-paused",
                 account=self._app.name,
                 minutes=PAUSE_S / 60,
                 why=str(error),
@@ -269,6 +272,7 @@ class CustomerService:
         elif error.code in _LIMITS:
             log.info(
                 "{account}: not pushed: {why}",
+                id="push-failed",
                 account=self._app.name,
                 why=str(error),
                 bounded_as=f"push {error.code}",
@@ -276,6 +280,7 @@ class CustomerService:
         else:
             log.warn(
                 "{account}: not pushed: {why}",
+                id="push-failed",
                 account=self._app.name,
                 why=str(error),
                 bounded_as=f"push {error.code}",

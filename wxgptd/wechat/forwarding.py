@@ -105,6 +105,7 @@ class Forwarder:
             # The query contains a signature, and some backends' URLs have secrets in the query too.
             log.warn(
                 "forwarding to {url} failed: {why}; {otherwise}",
+                id="forwarding-failed",
                 otherwise=self._otherwise,
                 url=url.split("?", maxsplit=1)[0],
                 why=error,

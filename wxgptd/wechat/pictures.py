@@ -76,6 +76,7 @@ class WeChatPictures:
             host = url.split("/")[2][:80] if url.count("/") > 2 else "no host"
             log.warn(
                 "picture not fetched, host not in [pictures] hosts: {where}",
+                id="picture-refused",
                 where=host,
                 bounded_as="picture elsewhere",
             )
@@ -83,7 +84,12 @@ class WeChatPictures:
         try:
             picture = data_url(await within(TIMEOUT_S, self._clock, self._download(url)))
         except WxgptError as error:
-            log.warn("failed to fetch a picture: {why}", why=error, bounded_as="picture")
+            log.warn(
+                "failed to fetch a picture: {why}",
+                id="picture-failed",
+                why=error,
+                bounded_as="picture",
+            )
             return None
         self._remember(url, picture)
         return picture

@@ -160,7 +160,9 @@ class Webhook:
             self._reject(peer, FORBIDDEN, "signature", str(error))
             return
         caller = "wxgpt doctor" if agent == "wxgpt doctor" else "WeChat"
-        log.info("{account}: {who} checked the URL", account=self._account, who=caller)
+        log.info(
+            "{account}: {who} checked the URL", id="url-checked", account=self._account, who=caller
+        )
         peer.respond(OK, PLAIN_TEXT, echo)
 
     def deliver(self, original: Original, peer: Peer) -> None:
@@ -238,6 +240,7 @@ class Webhook:
         self._rejected(self._account, kind)
         log.warn(
             "{account}: rejected a request ({status}): {why}",
+            id="request-rejected",
             account=self._account,
             status=status,
             why=why,
@@ -333,11 +336,17 @@ class _Exchange:
         if failure.check(WxgptError):
             log.error(
                 "failed to answer an attempt: {error}",
+                id="attempt-failed",
                 error=failure.value,
                 bounded_as="attempt failed",
             )
         elif failure.check(CancelledError) is None:
-            log.failure("failed to answer an attempt", failure, bounded_as="attempt failed")
+            log.failure(
+                "failed to answer an attempt",
+                failure,
+                id="attempt-failed",
+                bounded_as="attempt failed",
+            )
         if self._attempt is not None:
             self._attempt = None
             self._peer.hang_up()

@@ -23,6 +23,7 @@ def command(ctx: click.Context, topic: str | None) -> None:
       wxgpt help time
       wxgpt help output
       wxgpt help environment
+      wxgpt help log              what the lines of the daemon's log mean
       wxgpt help tail             the same as wxgpt tail --help
     """
     from wxgpt.main import COMMANDS, cli

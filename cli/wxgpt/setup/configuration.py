@@ -1,15 +1,21 @@
-"""A first configuration: the required settings and some common ones, each with a comment."""
+"""A first configuration: the required settings and some common ones, each with a comment.
+
+The comments are in the operator's language; what users read is in theirs, Chinese by default.
+"""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import tomlkit
 
+from wxgpt.language import shown
 from wxgpt.render import number
 from wxgpt.setup.model_choice import Choice
+from wxgpt.setup.providers import NO_THINKING
 from wxgpt.setup.spending import Spending
 
 ONLY_AI_TTL = "2h"
@@ -46,49 +52,46 @@ class Wanted(NamedTuple):
 
 
 _TEMPLATE = """\
-# wxgptd 的配置，由 wxgpt init 写成；改完运行 wxgpt reload。全部的键：docs/zh/configuration.md
-# The configuration of wxgptd, written by `wxgpt init`. After a change: wxgpt reload.
+# The configuration of wxgptd, written by wxgpt init. After a change: wxgpt reload
 # Every key: docs/configuration.md
-#
-# 里面有密钥，不要给别人看。 · Contains secrets: do not share it.
+# It contains secrets: do not share it.
 
 [server]
-# 前面的网站服务器（nginx、Caddy）把请求转到这里。 · The web server forwards requests here.
+# The web server in front (nginx, Caddy) forwards requests here.
 listen = {listen}
-# 手机上能打开的地址，回答页面的链接以它开头。 · Links to answers begin with this.
+# What a phone can open: links to answers begin with it.
 public_url = {public_url}
-# 日志和密钥都在这里，要备份：wxgpt backup FILE。 · The log and its keys. Backup: wxgpt backup FILE
+# The log and its keys. To back them up: wxgpt backup FILE
 state_dir = {state_dir}
 
 [account.{account}]
-# 这几个值要和微信后台里填的一样。 · The same values as in WeChat's backend.
+# The same values as in WeChat's backend; to see them: wxgpt check --backend
 token = {token}
 {safe}
 {opening}
 
 [assistant.{assistant}]
-# 在微信里发 /{assistant} 开始对话。 · Opens a session in WeChat.
+# Opens a session in WeChat.
 command = {command}
 base_url = {base_url}
 api_key = {api_key}
-model = {model}
-{more}# 每次对话开头给模型的说明。 · Instructions for the model.
+model = {model}{more}
+# Instructions for the model at the beginning of each conversation.
 system_prompt = "你是公众号里的助手，回答简洁。"
-# 让模型在微信等得及的时间里写完，回复 “继续” 再展开。 · Answers that fit the time WeChat waits.
+# Let the model write only as much as fits the time that WeChat waits.
 {fit}fit = "window"
 {budget}
 
 [session]
-# 多久没有动静，对话自动结束。 · How long a session lives without activity.
+# How long a session lives without activity.
 ttl = {ttl}
 
 [limits]
-# 每个用户的限制，0 不限。 · Limits per user; 0: no limit.
+# Limits per user; 0: no limit.
 messages_per_minute = 20
 questions_per_day = {questions_per_day}
 tokens_per_day = 200000
 
-# 不归模型管的消息：关键词回复，或者交给原来的后台。
 # Messages that are not for the model: keyword replies, or another backend.
 #[[rule]]
 #match = "keyword"
@@ -97,40 +100,52 @@ tokens_per_day = 200000
 """
 
 _ONLY_AI = """\
-# 关注时的回复。 · The reply to new followers.
+# The reply to new followers.
 welcome = "你好！直接发送问题，AI 就会回答。发送“帮助”可以{tap:/help|看看还能做什么}。"
-# 这个公众号只用来和 AI 对话：什么都不用先发，直接问。 · Only for AI: no command is needed.
+# The account is only for the AI: people just write, no command is needed.
 open_without_command = true"""
 
 _SHARED = """\
-# 关注时的回复，{commands} 会换成开始对话的命令。 · The reply to new followers.
+# The reply to new followers; the command that opens a session is filled in.
 #welcome = "你好！发送 {commands} 开始对话，{tap:/help|看看还能做什么}（/help）。"
-# 公众号只用来和 AI 对话时：不用先发命令，直接问。 · Only for AI: no command is needed.
+# If the account is only for the AI: people just write, no command is needed.
 #open_without_command = true"""
 
 _SAFE = """\
-# 安全模式：来往消息都加密。 · Safe mode: messages are encrypted both ways.
+# Safe mode: messages are encrypted both ways.
 app_id = {app_id}
 aes_key = {aes_key}"""
 
 _PLAIN = """\
-# 明文模式。换成安全模式（推荐）：填上这两个，微信后台也改。
 # Plain text mode. For safe mode (recommended), set these two here and in WeChat's backend.
 #app_id = "wx..."
 #aes_key = {aes_key}"""
 
 
 _BUDGET = """\
-# 每百万 token 的价格，请和服务商的价目表核对。 · Per million tokens; check the price list.
+# Prices per million tokens; compare them with your provider's price list.
 price_per_million = {{ input = {input}, output = {output} }}
-# 一天的预算，和上面的价格同一种货币，花完就停到第二天，0 不限。
-# Daily budget, in the currency of the prices above; 0: no limit.
+# Daily budget, in the currency of the prices; once it is spent, the bot pauses until midnight.
 daily_budget = {daily_budget}"""
 
 _FREE = """\
-# 每百万 token 的价格和一天的预算，0 不限。 · Prices per million tokens, and a daily budget.
+# Prices per million tokens, and a daily budget; 0: no limit.
 #price_per_million = {{ input = 2, output = 8 }}
 #daily_budget = 20"""
+
+_PARTS = (_TEMPLATE, _ONLY_AI, _SHARED, _SAFE, _PLAIN, _BUDGET, _FREE, NO_THINKING)
+
+
+def comments() -> Iterator[str]:
+    """Yield the comments in English, for translation."""
+    for part in _PARTS:
+        yield from (line[2:] for line in part.split("\n") if line.startswith("# "))
+
+
+def _in_language(part: str) -> str:
+    """Return a part of the file with its comments in the operator's language."""
+    lines = part.split("\n")
+    return "\n".join(f"# {shown(line[2:])}" if line.startswith("# ") else line for line in lines)
 
 
 def written(wanted: Wanted) -> str:
@@ -140,8 +155,9 @@ def written(wanted: Wanted) -> str:
         return tomlkit.string(text).as_string()
 
     costs = wanted.costs
-    safe = _SAFE if wanted.app_id else _PLAIN
-    return _TEMPLATE.format(
+    safe = _in_language(_SAFE if wanted.app_id else _PLAIN)
+    more = _in_language(wanted.model.preset.more)
+    return _in_language(_TEMPLATE).format(
         listen=quoted(wanted.listen),
         public_url=quoted(f"https://{wanted.domain}"),
         state_dir=quoted(str(wanted.state_dir)),
@@ -153,11 +169,11 @@ def written(wanted: Wanted) -> str:
         base_url=quoted(wanted.model.base_url),
         api_key=quoted(wanted.model.api_key),
         model=quoted(wanted.model.model),
-        more=f"{more}\n" if (more := wanted.model.preset.more) else "",
+        more=f"\n{more}" if more else "",
         fit="" if wanted.fits_window else "#",
-        opening=_ONLY_AI if wanted.only_ai else _SHARED,
+        opening=_in_language(_ONLY_AI if wanted.only_ai else _SHARED),
         ttl=quoted(ONLY_AI_TTL if wanted.only_ai else "5m"),
-        budget=(_BUDGET if costs.is_counted else _FREE).format(
+        budget=_in_language(_BUDGET if costs.is_counted else _FREE).format(
             input=number(costs.price.input),
             output=number(costs.price.output),
             daily_budget=number(costs.daily_budget),

@@ -16,7 +16,7 @@ from wxgptd.untyped import Json
 from wxgptd.wording import say
 
 NO_THINKING = """\
-# 不先思考，直接回答：微信等不了那么久。 · Answer without thinking first: WeChat waits 15 seconds.
+# Answer without thinking first: WeChat waits 15 seconds.
 extra_body = { thinking = { type = "disabled" } }"""
 
 

@@ -120,7 +120,7 @@ class AnswerRunner:
         except WxgptError:
             return  # the log can no longer be written, and the daemon is about to stop
         except Exception:  # noqa: BLE001 (whatever happened, the user must get a reply)
-            log.failure("calling the model failed unexpectedly")
+            log.failure("calling the model failed unexpectedly", id="unexpected")
             answer = e.AnswerFailed(
                 at=self._event_clock.now(),
                 question=flight.question,
@@ -149,6 +149,7 @@ class AnswerRunner:
             case ModelFailure():
                 log.warn(
                     "answer {question} failed: {reason}: {detail}",
+                    id="answer-failed",
                     question=flight.question,
                     reason=result.reason,
                     detail=result.logged,

@@ -150,6 +150,7 @@ class _Question:
                 return self._final_failure(failed, usage)
             log.warn(
                 "{assistant} did not answer, trying {other}: {detail}",
+                id="fallback",
                 assistant=assistant.name,
                 other="it again" if candidates[0] is assistant else candidates[0].name,
                 detail=result.logged,
@@ -205,6 +206,7 @@ class _Question:
             if newly_dropped:
                 log.info(
                     "{assistant}: prompt too long, retrying without the oldest turns ({turns})",
+                    id="prompt-shortened",
                     assistant=assistant.name,
                     turns=newly_dropped,
                 )
@@ -258,7 +260,9 @@ class _Question:
                 return replace(self._partial[0], text="")
             raise
         except Exception:  # noqa: BLE001 (a bug here must not stop the fallbacks from being tried)
-            log.failure("calling {assistant} failed unexpectedly", assistant=assistant.name)
+            log.failure(
+                "calling {assistant} failed unexpectedly", id="unexpected", assistant=assistant.name
+            )
             return ModelFailure(
                 reason=FailureReason.UNAVAILABLE, text="", detail="unexpected error, see the log"
             )

@@ -42,6 +42,7 @@ class Moderation:
             log.error(
                 "cannot read moderation list {path}: {why}; keeping the previous list, word count: "
                 "{kept}",
+                id="words-unreadable",
                 path=str(self._path),
                 kept=len(self._words),
                 why=getattr(error, "strerror", None) or str(error),

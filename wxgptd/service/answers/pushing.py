@@ -109,7 +109,7 @@ class Pushing:
         except (CancelledError, WxgptError):
             pass  # the service is stopping, or the log can no longer be written
         except Exception:  # noqa: BLE001 (the answer is still offered in the chat)
-            log.failure("pushing failed unexpectedly")
+            log.failure("pushing failed unexpectedly", id="unexpected")
         finally:
             self._queued.pop(user, None)
             self._running.pop(user, None)

@@ -42,7 +42,12 @@ class Recovery:
         for command in recover(state, self._event_clock.now(), policy.link_ttl_s):
             match command:
                 case c.RecordFact(fact=e.AnswerFailed(question=question, detail=why)):
-                    log.warn("answer {question} failed: {why}", question=question, why=why)
+                    log.warn(
+                        "answer {question} failed: {why}",
+                        id="answer-failed",
+                        question=question,
+                        why=why,
+                    )
                 case _:
                     pass
             self._journal.record(user, command)

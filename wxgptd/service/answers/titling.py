@@ -129,7 +129,7 @@ class Titling:
         except (CancelledError, WxgptError):
             return  # the daemon is stopping, or is about to
         except Exception:  # noqa: BLE001 (a missing title must not look like a failure)
-            log.failure("asking for a title failed unexpectedly")
+            log.failure("asking for a title failed unexpectedly", id="unexpected")
 
     def _messages(self, turn: Question) -> list[Message]:
         texts = self._settings.page_texts

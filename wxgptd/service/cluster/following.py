@@ -168,6 +168,7 @@ class Following:
                 log.error(
                     "message {place} of the cluster's log was not written by a node: who else can "
                     "write to the NATS servers?",
+                    id="log-foreign",
                     place=self.place + 1,
                 )
 

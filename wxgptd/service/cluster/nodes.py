@@ -45,6 +45,7 @@ class Nodes:
         if beat.node == self._own_name:
             log.error(
                 "another node is called {node}, too: give each a name of its own ([cluster] node)",
+                id="node-name-taken",
                 node=beat.node,
                 bounded_as="node name used twice",
             )

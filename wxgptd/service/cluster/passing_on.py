@@ -62,7 +62,7 @@ class PassingOn:
             for each in waiting:
                 each.callback(None)
             if isinstance(result, Failure):
-                log.failure("catching up failed", result)
+                log.failure("catching up failed", result, id="unexpected")
             if self._waiting:
                 self._fetch()
 

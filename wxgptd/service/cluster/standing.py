@@ -151,7 +151,12 @@ class Standing:
                 await step()
                 return
             except ReplicaUnavailable as error:
-                log.warn("{error}; trying again", error=error, bounded_as="cluster start")
+                log.warn(
+                    "{error}; trying again",
+                    id="not-leading",
+                    error=error,
+                    bounded_as="cluster start",
+                )
                 await deferLater(self._clock, AGAIN_AFTER_S)
 
     def _changed(self) -> None:
@@ -194,7 +199,7 @@ class Standing:
         if url != self._url:
             self._url = url
             whom = self._leader.beat.node if url and self._leader is not None else "no node"
-            log.info("following {whom}", whom=whom)
+            log.info("following {whom}", id="following", whom=whom)
             self._host.follow(url)
 
     def _catch_up(self) -> None:
@@ -216,7 +221,7 @@ class Standing:
     def _failed(self, failure: Failure) -> None:
         error = failure.value
         if not isinstance(error, WxgptError):
-            log.failure("following the cluster failed unexpectedly", failure)
+            log.failure("following the cluster failed unexpectedly", failure, id="unexpected")
             error = WxgptError(f"following the cluster failed: {error!r}")
         self._fail(error)
 
@@ -294,7 +299,9 @@ class Standing:
                 place = await self._replica.claim(claim, newest)
             await self._replica.erase(self._following.erased)
         except (Superseded, ReplicaUnavailable) as error:
-            log.warn("not leading: {error}", error=error, bounded_as="claim failed")
+            log.warn(
+                "not leading: {error}", id="not-leading", error=error, bounded_as="claim failed"
+            )
             self.claims_lost += isinstance(error, Superseded)
             self.role = Role.FOLLOWING
             self._quiet_since = self._clock.seconds() - self._node.dead_after_s / 2
@@ -312,7 +319,12 @@ class Standing:
         self._store.lead(place)
         self.role, self._url = Role.LEADING, ""
         self._live.leads = True
-        log.info("{node} leads from event {seq} on", node=self._node.name, seq=self._following.seq)
+        log.info(
+            "{node} leads from event {seq} on",
+            id="leading",
+            node=self._node.name,
+            seq=self._following.seq,
+        )
         self._host.lead()
         self._tell(self._clock.seconds())
 

@@ -65,9 +65,9 @@ class Health:
             why = f"the check itself failed: {error!r}"
         if bool(why) != bool(self._why_ill):
             if why:
-                log.error("health check failed: {why}", why=why)
+                log.error("health check failed: {why}", id="health-failed", why=why)
             else:
-                log.info("health check passed again")
+                log.info("health check passed again", id="health-passed")
         self._why_ill = why
 
     def _check_log(self, now: float) -> str:

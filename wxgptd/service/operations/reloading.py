@@ -91,10 +91,20 @@ class Reloading:
         except cfg.ConfigError as error:
             for fault in error.faults:
                 log.error(
-                    "reload rejected: {fault}; the running configuration is unchanged", fault=fault
+                    "reload rejected: {fault}; the running configuration is unchanged",
+                    id="reload-rejected",
+                    fault=fault,
                 )
             raise
-        log.info("reloaded: {what}", what=", ".join(adopted.changed) or "nothing has changed")
+        log.info(
+            "reloaded: {what}",
+            id="reloaded",
+            what=", ".join(adopted.changed) or "nothing has changed",
+        )
         if adopted.takes_restart:
-            log.warn("restart required: {what}", what=", ".join(adopted.takes_restart))
+            log.warn(
+                "restart required: {what}",
+                id="restart-required",
+                what=", ".join(adopted.takes_restart),
+            )
         return adopted

@@ -42,7 +42,7 @@ class EventLines(Projection):
         """Write the line for `event`, if it has one."""
         if self._begun and is_follower(user) and (line := _line(event, state)):
             who = f"{user.account}/{self._short_hash(user)}"
-            log.info("{who}: {line}", who=who, line=line)
+            log.info("{who}: {line}", id=type(event).__name__, who=who, line=line)
 
     def on_applied(self, user: User, event: e.Event, state: UserState) -> None:
         """Write nothing: the machine that recorded it has the line."""

@@ -38,7 +38,7 @@ class Fullness:
         """Record that a request was rejected, or has to wait, because `what` is full."""
         self._count(what)
         self._last[what] = self._seconds()
-        log.warn("full: {why}", why=WHAT[what], bounded_as=f"full {what}")
+        log.warn("full: {why}", id="overloaded", why=WHAT[what], bounded_as=f"full {what}")
 
     def recent(self) -> Mapping[str, float]:
         """Return the limits reached recently, and how many seconds ago each was last reached."""

@@ -261,7 +261,12 @@ class Spending(Projection):
     def _log_used_up(self, who: str, budget: float) -> None:
         if who not in self._logged:
             self._logged.add(who)
-            log.error("{who}: daily budget of {budget:g} used up", who=who, budget=budget)
+            log.error(
+                "{who}: daily budget of {budget:g} used up",
+                id="budget-used-up",
+                who=who,
+                budget=budget,
+            )
 
     def spent(self) -> Mapping[AssistantName, float]:
         """Return what each assistant has cost today."""

@@ -152,6 +152,7 @@ class Snapshotter:
             log.error(
                 "what was said in deleted conversations may still be in damaged segments: "
                 "{damaged}; repair them with `wxgpt log repair`",
+                id="log-damaged",
                 damaged="; ".join(damaged),
             )
             self._deletions.failed(now)
@@ -172,12 +173,14 @@ class Snapshotter:
         except OSError as error:
             if error.errno != errno.ECANCELED:
                 why = error.strerror or error
-                log.error("cannot write a snapshot of the log: {why}", why=why)
+                log.error(
+                    "cannot write a snapshot of the log: {why}", id="snapshot-failed", why=why
+                )
             raise
         except WxgptError as error:
-            log.error("cannot write a snapshot of the log: {why}", why=error)
+            log.error("cannot write a snapshot of the log: {why}", id="snapshot-failed", why=error)
             self._on_damage(error)
             raise
         except Exception:
-            log.failure("writing a snapshot of the log failed unexpectedly")
+            log.failure("writing a snapshot of the log failed unexpectedly", id="snapshot-failed")
             raise

@@ -187,6 +187,7 @@ class DeliberateTimeouts(Projection):
             log.warn(
                 "{account}: WeChat suspended delivery for about a minute, after too many timeouts "
                 "({timeouts} in 5 min); {then}",
+                id="suspended",
                 account=user.account,
                 timeouts=event.timeouts,
                 then=f"the budget is now {event.size}"
@@ -196,6 +197,7 @@ class DeliberateTimeouts(Projection):
         elif self.fixed is None:
             log.info(
                 "{account}: deliberate timeout budget raised to {size} per 5 min",
+                id="timeouts-raised",
                 account=user.account,
                 size=event.size,
             )
@@ -260,7 +262,11 @@ class DeliberateTimeouts(Projection):
         # Not as soon as one timeout is available: that would be logged every few seconds.
         if account.warned_used_up and left - 1 >= size // 4:
             account.warned_used_up = False
-            log.info("{account}: deliberate timeouts are available again", account=name)
+            log.info(
+                "{account}: deliberate timeouts are available again",
+                id="timeouts-available",
+                account=name,
+            )
         return True
 
     def _warn_used_up(self, name: AccountName, size: int) -> None:
@@ -270,6 +276,7 @@ class DeliberateTimeouts(Projection):
             log.warn(
                 "{account}: deliberate timeout budget used up ({size} in 5 min): slow answers go "
                 "out on the first attempt, even if unfinished, until some timeouts expire",
+                id="timeouts-used-up",
                 account=name,
                 size=size,
             )
