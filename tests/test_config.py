@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from tests.support.field import FIELD
+from wxgpt import language
 from wxgptd import config as cfg
 from wxgptd.config import ConfigError, doubts, load
 from wxgptd.domain.model.values import Text
@@ -66,6 +67,23 @@ def test_a_minimal_configuration_is_enough(tmp_path):
 def test_a_time_can_be_written_in_chinese(tmp_path, written, seconds):
     text = GOOD.replace("[account", f'timestamp_tolerance = "{written}"\n[account', 1)
     assert load(write_config(tmp_path, text), {}).server.timestamp_tolerance == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('a = "b\n', "这一行的引号没有收尾"), ("a = [1,\n", "文件末尾"), ("[a]\n[a]\n", "写了两次"),
+        ("a = 三\n", "第 1 行第 5 列：值写得不对"), ("a b\n", "键后面要有 ="),
+        ('a = """\n', "文件末尾：引号没有收尾"),
+    ],
+)  # fmt: skip
+def test_what_is_not_toml_is_said_in_the_operators_language(tmp_path, text, said):
+    (fault,) = faults(tmp_path, text)
+    language.choose("zh")
+    try:
+        assert said in language.shown(fault)
+    finally:
+        language.choose("en")
 
 
 @pytest.mark.parametrize("written", ["5刻钟", "五分钟", "٣m", "5分钟半", "-5秒"])

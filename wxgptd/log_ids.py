@@ -19,7 +19,7 @@ MEANINGS: Mapping[str, str] = {
     "loaded": say("the event log was read"),
     "ready": say("the daemon accepts messages"),
     "stopping": say("the daemon was told to stop"),
-    "stopped": say("the daemon has stopped; no message was lost"),
+    "stopped": say("the daemon has stopped"),
     "failed": say("the daemon cannot start or continue"),
     "state-unusable": say("check the owner and the mode of the state directory: wxgpt doctor"),
     "link-key-missing": say(
@@ -31,7 +31,7 @@ MEANINGS: Mapping[str, str] = {
     "sighup-ignored": say("use systemctl reload wxgptd or wxgpt reload"),
     "words-unreadable": say("the list of words cannot be read: the previous one applies"),
     "file-not-served": say("a file for WeChat's verification cannot be served"),
-    "url-checked": say("WeChat's backend has verified the address"),
+    "url-checked": say("WeChat's backend, or wxgpt doctor, has verified the address"),
     "request-rejected": say(
         "a request is not from WeChat, or the Token or the EncodingAESKey differs"
     ),
@@ -68,7 +68,7 @@ MEANINGS: Mapping[str, str] = {
     ),
     "snapshot-skipped": say("more of the event log is read: the start takes longer"),
     "snapshot-failed": say("the next start takes longer; check the disk"),
-    "health-failed": say("the disk or the machine is stuck; systemd restarts it"),
+    "health-failed": say("the disk or the machine is stuck; systemd restarts the daemon"),
     "health-passed": say("the daemon works again"),
     "page-failed": say("a page could not be shown"),
     "admin-failed": say("a wxgpt command could not be carried out"),
@@ -77,9 +77,9 @@ MEANINGS: Mapping[str, str] = {
     "suppressed": say("so many more lines like the one before were left out"),
     "nats-connected": say("the node reaches a NATS server"),
     "nats-failed": say("a NATS server does not answer"),
-    "leading": say("this node works"),
+    "leading": say("this node leads: it handles the messages"),
     "following": say("this node is a standby"),
-    "not-leading": say("another node works"),
+    "not-leading": say("this node could not take over"),
     "node-name-taken": say("two nodes have the same name"),
     "log-foreign": say("another program writes to the NATS servers: check their credentials"),
 }

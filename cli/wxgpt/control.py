@@ -94,7 +94,8 @@ def _how_to_start() -> str:
     systemctl = shutil.which("systemctl")
     if systemctl is None or options.config_path() != options.SYSTEM_CONFIG:
         return start
-    waiting = subprocess.run([systemctl, "is-active", "--quiet", "wxgptd.socket"], check=False)
+    asked = [systemctl, "is-active", "--quiet", "wxgptd.socket"]
+    waiting = subprocess.run(asked, check=False, stderr=subprocess.DEVNULL)
     if waiting.returncode:
         return start
     return say(

@@ -87,9 +87,9 @@ the daemon's user.
     "log": (
         "What the lines of the daemon's log mean.",
         """\
-The daemon's log (journalctl -u wxgptd) is in English. Each line ends with an id in brackets; with
---log-format json it is the field `id`. A line about an event has its kind as its id, as in
-`wxgpt tail --kind SessionOpened`. The others:
+The daemon's log (journalctl -u wxgptd) is in English. The first line of each message ends with
+an id in brackets; with --log-format json it is the field `id`. A message about an event has its
+kind as its id, as in `wxgpt tail --kind SessionOpened`. The others:
 {lines}
 """,
     ),

@@ -274,6 +274,37 @@ def test_an_edit_can_correct_what_is_not_toml_and_shows_no_secret_as_new(place):
     assert "(new)" not in output
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "[assistant.chatgpt.extra_headers]\nAuthorization = 'Bearer sk-hidden'",
+        "[assistant.b]\nx = { model = 'm', api_key = 'sk-hidden' }",
+        'token = """\nsk-hidden\n"""',
+        'app_secret = "ab\'sk-hidden"',
+        "# api_key = 'sk-hidden'",
+    ],
+)
+def test_no_line_is_shown_of_what_is_not_toml(secret):
+    after = f"[session]\nttl = '5m'\n{secret}\n"
+    lines = list(editing.difference(after.replace("'5m'", "5m"), after))
+    assert "+ttl = '5m'" in lines
+    assert "sk-hidden" not in "\n".join(lines)
+    assert not any(line.startswith("-") for line in lines)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("editor", ["sed -i '1i # typed'", "sh -c 'echo >> $0; exit 1'"])
+def test_what_is_left_of_an_edit_is_kept_unless_it_was_saved(place, editor):
+    status, output, _ = converse(
+        [sys.executable, "-m", "wxgpt", "--config", str(place), "config", "edit"],
+        [("Change", "y")],
+        environ={**ENVIRON, "EDITOR": editor},
+    )
+    draft = place.with_name(f"{place.name}.draft")
+    assert draft.exists() is (status != 0), output
+    assert ("# typed" in place.read_text("utf-8")) is (status == 0)
+
+
 @pytest.mark.processes
 def test_what_was_edited_is_kept_whatever_happens(place):
     status, output, _ = converse(

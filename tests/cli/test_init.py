@@ -472,6 +472,42 @@ def test_another_provider_is_never_sent_the_key_of_the_first(tmp_path):
     assert assistant.daily_budget == 3, "dollars"
 
 
+@pytest.mark.parametrize(
+    "changed", [["--provider", "openai"], ["--base-url", "https://x.example.org/v1"]]
+)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_kept_key_goes_to_another_address(changed, terminal, tmp_path):
+    kept = tmp_path / "kept" / "wxgpt" / "init.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text('{"provider": "deepseek", "base_url": "https://api.deepseek.com", '
+                    '"api_key": "sk-of-deepseek", "model": "deepseek-flash"}')  # fmt: skip
+    kept.chmod(0o600)
+    if terminal:
+        answers = [("密钥:", None)]
+        status, output, left = type_into(tmp_path, answers, "--no-try", "--resume", *changed)
+        assert (status, left) == (130, []), output
+    else:
+        result = init(tmp_path, "--resume", "--domain", "a.example.org", "--plain", "--model", "m",
+                      *changed, XDG_STATE_HOME=str(tmp_path / "kept"))  # fmt: skip
+        assert result.returncode == 2
+        assert "--api-key-file is missing" in result.stderr
+    assert "sk-of-deepseek" not in kept.read_text()
+
+
+def test_another_model_has_its_own_price(tmp_path):
+    answers = [
+        ("服务商 [deepseek]:", "deepseek"), ("密钥:", "sk-1"), ("模型 [deepseek-flash]:", ""),
+        ("要改就选 n） [Y/n]:", "y"), ("example.com:", None),
+    ]  # fmt: skip
+    assert type_into(tmp_path, answers, "--no-try")[0] == 130
+    status, output, left = type_into(
+        tmp_path, REST, "--no-try", "--resume", "--model", "deepseek-v4-pro"
+    )
+    assert (status, left) == (0, []), output
+    price = cfg.load(tmp_path / CONFIG).assistant["chatgpt"].price_per_million
+    assert (price.input, price.output) == (9, 27)
+
+
 def test_what_was_agreed_survives_and_an_option_is_shown_again(tmp_path):
     answers = [
         ("服务商 [deepseek]:", "deepseek"), ("密钥:", "sk-1"), ("模型 [deepseek-flash]:", ""),

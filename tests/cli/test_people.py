@@ -199,3 +199,15 @@ def test_comments_in_the_list_of_machines_stay(tmp_path, monkeypatch):
     contexts.change("a", None)
     left = '# mine\n\n# about b\n[b]\nssh = "root@b" # here\ncommand = "sudo wxgpt"\n\n# end\n'
     assert file.read_text() == left
+
+
+@pytest.mark.parametrize(
+    "text", ["b.ssh = 'root@b'\n", "b = { ssh = 'root@b' }\n", "[b]\nssh = 'x'\n"]
+)
+def test_a_machine_is_removed_however_it_was_written(text, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    contexts.path().parent.mkdir()
+    contexts.path().write_text(f"{text}# left\n[c]\nssh = 'root@c'\n")
+    contexts.change("b", None)
+    assert contexts.read() == {"c": contexts.Context("root@c")}
+    assert "# left" in contexts.path().read_text()

@@ -243,17 +243,24 @@ def _parsed(text: str, path: Path) -> Table:
 
 def _where(error: ValueError) -> str:
     """Return a parser's message; its place can be said in another language."""
-    match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", str(error), re.DOTALL)
+    match = re.fullmatch(
+        r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL
+    )
     if match is None:
         return str(error)
     what, line, column = match.groups()
     what = _PARSER_WORDS.get(what, what)
+    if declared := re.fullmatch(r"Cannot declare (.*) twice", what):
+        what = say("Cannot declare {key} twice", key=declared.group(1))
+    if line is None:
+        return say("{what} (at end of document)", what=what)
     return say("{what} (at line {line}, column {column})", what=what, line=line, column=column)
 
 
 _PARSER_WORDS: dict[str, str] = {
     words: words
     for words in (
+        say("Illegal character '\\n'"),
         say("Invalid value"),
         say("Invalid statement"),
         say("Unterminated string"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wxgptd.untyped import Given
 
 EDITORS = ("nano", "vi")
-"""The first one that is installed is the default: it says how to leave it."""
+"""The first one that is installed is the default; nano shows how to leave it."""
 
 _yes = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Only show what would change.")
@@ -153,8 +153,6 @@ def edit() -> None:
       wxgpt config edit
       EDITOR=nano wxgpt config edit
     """
-    from wxgptd.config import ConfigError
-
     path = _writable()
     before = path.read_bytes()
     if not sys.stdin.isatty():
@@ -164,26 +162,30 @@ def edit() -> None:
     with tempfile.TemporaryDirectory(prefix="wxgpt-") as directory:  # for this user only
         draft = Path(directory) / path.name
         draft.write_bytes(before)
-        while True:
-            _run_editor(draft)
-            try:
-                text = options.read_config(draft)
-                editing.check(text, path)
-                break
-            except ConfigError as error:
-                for fault in error.faults:
-                    click.echo(f"{path}: {shown(fault)}", err=True)
-                if not click.confirm(spoken("Edit again?"), default=True, err=True):
-                    _keep_draft(draft, path)
-                    sys.exit(4)
         try:
-            is_changed = _apply(path, before, text, yes=False, dry_run=False)
-        except BaseException:  # whatever happens, what was typed is kept
-            _keep_draft(draft, path)
-            raise
-        if not is_changed:
-            _keep_draft(draft, path)
-            sys.exit(1)
+            _edit(draft, path, before)
+        finally:  # whatever happens, what was typed is kept
+            if path.read_bytes() == before != draft.read_bytes():
+                _keep_draft(draft, path)
+
+
+def _edit(draft: Path, path: Path, before: bytes) -> None:
+    """Let the operator edit the draft until it is valid, and apply it."""
+    from wxgptd.config import ConfigError
+
+    while True:
+        _run_editor(draft)
+        try:
+            text = options.read_config(draft)
+            editing.check(text, path)
+            break
+        except ConfigError as error:
+            for fault in error.faults:
+                click.echo(f"{path}: {shown(fault)}", err=True)
+            if not click.confirm(spoken("Edit again?"), default=True, err=True):
+                sys.exit(4)
+    if not _apply(path, before, text, yes=False, dry_run=False):
+        sys.exit(1)
 
 
 @command.command("undo")

@@ -225,8 +225,7 @@ class _Setup:
                 self._left.append(number)
         click.echo(spoken("\nStill to do:"))
         for number in sorted(self._left):
-            first, *_ = shown(self._steps[number]).split("\n")
-            click.echo(f"  {number}. {first}")
+            click.echo(f"  {number}. {shown(self._steps[number])}")
 
     def _check(self, target: Path) -> None:
         """Ensure that the written configuration is valid; delete it if not."""

@@ -125,7 +125,7 @@ _PLAIN = """\
 _BUDGET = """\
 # Prices per million tokens; compare them with your provider's price list.
 price_per_million = {{ input = {input}, output = {output} }}
-# Daily budget, in the currency of the prices; once it is spent, the bot pauses until midnight.
+# Daily budget, in the currency of the prices; once it is spent, the bot pauses. 0: no limit.
 daily_budget = {daily_budget}"""
 
 _FREE = """\

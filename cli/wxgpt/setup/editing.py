@@ -32,9 +32,6 @@ _SECRET = re.compile(
 """A line that sets a secret, except to a reference; also if it is a comment."""
 
 
-_QUOTED = re.compile(r"""(?m)^\s*["']?([\w.-]+)["']?\s*=\s*["']([^"']*)["']""")
-"""A key and its text, in what is not TOML."""
-
 _QUERY = re.compile(r"""(?i)(https?://[^\s"'?]*\?)[^\s"']+""")
 """A URL with a query, which often has a key in it."""
 
@@ -121,8 +118,12 @@ def _like(before: bytes, text: str) -> bytes:
 
 
 def difference(before: str, after: str) -> Iterator[str]:
-    """Yield the changed lines with one line around each, with secrets masked."""
-    known = _secrets(before)
+    """Yield the changed lines with one line around each, with secrets masked.
+
+    What is not TOML cannot be searched for secrets, so of that no line is shown.
+    """
+    is_readable = _is_toml(before)
+    known = _secrets(before) if is_readable else _secrets(after)
     shown_before = _masked(before, dict.fromkeys(known, MASK))
     fresh = dict.fromkeys(_secrets(after) - known, f"{MASK} ({spoken('new')})")
     shown_after = _masked(after, {**fresh, **dict.fromkeys(known, MASK)})
@@ -130,10 +131,19 @@ def difference(before: str, after: str) -> Iterator[str]:
         shown_before.splitlines(), shown_after.splitlines(), lineterm="", n=1
     )
     for line in list(lines)[2:]:
-        if not line.startswith("@@"):
-            # A second time by the key, for comments and for what is not TOML.
-            masked = line if MASK in line else _SECRET.sub(rf"\g<1>{MASK}", line)
-            yield _QUERY.sub(rf"\g<1>{MASK}", masked)
+        if line.startswith("@@") or (line.startswith("-") and not is_readable):
+            continue
+        # A second time by the key, for comments.
+        masked = line if MASK in line else _SECRET.sub(rf"\g<1>{MASK}", line)
+        yield _QUERY.sub(rf"\g<1>{MASK}", masked)
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _masked(text: str, masks: Mapping[str, str]) -> str:
@@ -144,12 +154,9 @@ def _masked(text: str, masks: Mapping[str, str]) -> str:
 
 def _secrets(text: str) -> set[str]:
     """Return the values of all secrets in a configuration, and the lines of longer ones."""
-    try:
-        document = tomllib.loads(text)
-    except ValueError:
-        values = {match.group(2) for match in _QUOTED.finditer(text) if is_secret(match.group(1))}
-    else:
-        values = {value for key, value in _flat(document, "") if is_secret(key)}
+    if not _is_toml(text):
+        return set()
+    values = {value for key, value in _flat(tomllib.loads(text), "") if is_secret(key)}
     lines = {line.strip() for value in values for line in value.splitlines()}
     references = ("file:", "env:", "credential:")
     return {

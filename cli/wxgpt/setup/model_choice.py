@@ -63,7 +63,10 @@ def choose(questions: Questions) -> Choice:
 
 
 def _wants_to_correct(questions: Questions, tried: trial.Trial) -> bool:
-    """Say what went wrong, and forget what is to blame if the operator wants to type it again."""
+    """Say what went wrong, and return whether what is to blame is typed again.
+
+    A key is typed here, hidden; the rest is asked for in the next round.
+    """
     click.echo(spoken("It does not work: {why}", why=tried.why), err=True)
     if tried.blames == "api_key":
         typed = prompted(
@@ -84,7 +87,7 @@ def _wants_to_correct(questions: Questions, tried: trial.Trial) -> bool:
 
 def _provider(questions: Questions) -> Provider:
     if not questions.given["provider"] and questions.given["base_url"]:
-        return PROVIDERS["other"]
+        return PROVIDERS[questions.keep("provider", "other", voids=OF_THE_PROVIDER)]
     if not questions.given["provider"] and on_terminal() and not questions.is_kept("provider"):
         click.echo(spoken("Which provider? A name or number"), err=True)
         for number, (name, provider) in enumerate(PROVIDERS.items(), 1):
@@ -97,8 +100,9 @@ def _provider(questions: Questions) -> Provider:
 
 def _base_url(questions: Questions, preset: Provider) -> str:
     address = say("API address (base_url)")
-    base_url = questions.value("base_url", address, preset.base_url, check=checks.base_url)
-    return questions.keep("base_url", base_url, voids=("api_key", "model"))
+    return questions.value(
+        "base_url", address, checks.base_url, preset.base_url, voids=("api_key", "model")
+    )
 
 
 def _model(questions: Questions, preset: Provider, offer: trial.Offer) -> str:
@@ -111,7 +115,7 @@ def _model(questions: Questions, preset: Provider, offer: trial.Offer) -> str:
         names = list(offer.models[:MOST_LISTED])
         names += [spoken("and {n} more", n=more)] if more > 0 else []
         click.echo(spoken("The server offers: {names}", names=", ".join(names)), err=True)
-    model = questions.value("model", say("Model"), default, ask=is_needed, check=checks.model)
+    model = questions.value("model", say("Model"), checks.model, default, ask=is_needed)
     if on_terminal() and not is_needed:
         click.echo(spoken("Model: {model}", model=model), err=True)
     return model

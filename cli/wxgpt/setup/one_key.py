@@ -79,11 +79,19 @@ def without(text: str, key: str) -> str:
 
 
 def without_table(text: str, name: str) -> str:
-    """Return the text of a configuration without the table `name`; the rest stays as it is."""
+    """Return the text of a configuration without the table `name`; the rest stays as it is.
+
+    Raises:
+        UsageFailure: there is no way to do that.
+    """
     wanted = tomllib.loads(text)
-    wanted.pop(name, None)
-    attempts = _without_lines(text, (), name)
-    return next((attempt for attempt in attempts if _means(attempt, wanted)), text)
+    del wanted[name]
+    for attempt in _without_lines(text, (), name):
+        if _means(attempt, wanted):
+            return attempt
+    document = document_of(text)
+    del document[name]
+    return _checked(name, text, document.as_string(), wanted)
 
 
 def _inside_a_value(key: str) -> UsageFailure:

@@ -10,7 +10,6 @@ import click
 
 from wxgpt.failures import UsageFailure
 from wxgpt.language import shown, spoken
-from wxgpt.setup import checks
 from wxgpt.setup.answers import Answers
 from wxgptd.wording import say
 
@@ -32,13 +31,20 @@ class Questions:
         """The answers of an earlier run that the operator has not been told of."""
 
     def value(
-        self, key: str, prompt: str, default: str, *, ask: bool = False, check: Check = checks.text
+        self,
+        key: str,
+        prompt: str,
+        check: Check,
+        default: str,
+        *,
+        ask: bool = False,
+        voids: Sequence[str] = (),
     ) -> str:
-        """Return the given value, the default, or the operator's answer."""
-        again = self.is_asked_again(key)
-        if default and not self.given[key] and not (ask and on_terminal()) and not again:
-            return default
-        return self.answer(key, prompt, check, default)
+        """Return the given value, the default, or the operator's answer; see `answer`."""
+        is_open = self.given[key] or (ask and on_terminal()) or self.is_asked_again(key)
+        if default and not is_open and not self.is_kept(key):
+            return self.keep(key, default, voids=voids)
+        return self.answer(key, prompt, check, default, voids=voids)
 
     def answer(
         self, key: str, prompt: str, check: Check, default: str = "", *, voids: Sequence[str] = ()
@@ -93,13 +99,12 @@ class Questions:
         return self._answers.get(key) or ""
 
     def keep(self, key: str, answer: str, *, voids: Sequence[str] = ()) -> str:
-        """Keep an answer that was typed, and return it; see `answer`."""
-        if not on_terminal():
-            return answer  # a script gives its options again
+        """Keep an answer, unless a script gave it, and return it; see `answer`."""
         if self._answers.get(key) not in (None, answer):
             for name in voids:
                 self._answers.forget(name)
-        self._answers.keep(key, answer)
+        if on_terminal():
+            self._answers.keep(key, answer)
         return answer
 
     def is_kept(self, key: str, answer: str | None = None) -> bool:

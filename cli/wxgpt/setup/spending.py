@@ -70,15 +70,16 @@ def agree(questions: Questions, choice: Choice) -> Spending:
     proposal = _proposed(choice, given)
     if not choice.preset.keys or not on_terminal() or all(is_given):
         return proposal
-    before = questions.kept_text("proposal")
-    if before and not any(is_given) and (agreed := _parsed(before, proposal)) is not None:
+    before, _, model = questions.kept_text("proposal").partition("|")
+    is_same = model == choice.model and not any(is_given)
+    if is_same and (agreed := _parsed(before, proposal)) is not None:
         proposal = agreed
     click.echo(_described(proposal, choice.preset), err=True)
-    if before != str(proposal):
+    if before != str(proposal) or model != choice.model:
         asked = say("Is that all right? (n: change it)")
         if not questions.confirm("", asked):
             proposal = _changed(questions, proposal)
-        questions.keep("proposal", str(proposal))
+        questions.keep("proposal", f"{proposal}|{choice.model}")
     return proposal._replace(is_agreed=True)
 
 

@@ -86,7 +86,8 @@ def _web(web: str, domain: str, place: Place) -> Iterator[Step]:
                 yield Step("apt install certbot")
             yield Step(
                 say(
-                    "Get a certificate while nginx still serves its default page on port 80:\n"
+                    "Get a certificate while nginx still serves its default page on port 80 "
+                    "(with your own address after -m):\n"
                     "     certbot certonly --webroot -w /var/www/html -d {domain} "
                     '--deploy-hook "systemctl reload nginx" --agree-tos --no-eff-email '
                     "-m you@example.com",

@@ -153,7 +153,7 @@ class Standing:
             except ReplicaUnavailable as error:
                 log.warn(
                     "{error}; trying again",
-                    id="not-leading",
+                    id="nats-failed",
                     error=error,
                     bounded_as="cluster start",
                 )
