@@ -17,8 +17,8 @@ from wxgptd.domain.model import events as e
 from wxgptd.eventlog import master_key, reader, segments
 from wxgptd.eventlog.keyring import Keyring
 
-WRITER_CYCLES = 2_000 if TORTURE else 80
-DAEMON_CYCLES = 300 if TORTURE else 15
+WRITER_CYCLES = 2_000 if TORTURE else 50
+DAEMON_CYCLES = 300 if TORTURE else 10
 
 pytestmark = pytest.mark.processes
 

@@ -14,12 +14,15 @@ from tests.simulation.run import ROOT, shrunk
 from tests.simulation.story import run
 
 SEEDS = range(100)
+"""Every mutant is caught within these."""
+
+GATE = SEEDS[:60]
 """What the gate runs; `make simulate` runs more."""
 
 BATCH = 5
 
 
-@pytest.mark.parametrize("first", SEEDS[::BATCH])
+@pytest.mark.parametrize("first", GATE[::BATCH])
 def test_no_invariant_is_violated(first):
     for seed in range(first, first + BATCH):
         outcome = run(draw(seed))
@@ -62,6 +65,8 @@ def test_the_runs_reach_what_is_difficult():
     for seed in SEEDS[:40]:
         trace = "\n".join(run(draw(seed)).trace)
         missing = {probe for probe in missing if probe not in trace}
+        if not missing:
+            break
     assert not missing
 
 
