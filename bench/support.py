@@ -14,6 +14,7 @@ import venv
 from pathlib import Path
 from types import TracebackType
 
+from wxgpt.demo_stage import free_port
 from wxgptd.wechat import crypto, signature
 
 OTHERS = Path(__file__).parent.parent / "build" / "bench-venv"
@@ -135,14 +136,6 @@ def wait_for(port: int, path: str) -> None:
         except OSError:
             time.sleep(0.1)
     raise RuntimeError(f"no server answers on port {port}")
-
-
-def free_port() -> int:
-    """Return a port that is free right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def raise_file_limit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import signal
 import socket
@@ -162,8 +163,22 @@ class DemoStage:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a port that nothing listens at, and that this process has not been given before.
+
+    It lies below the ports that Linux gives to outgoing connections (32768 and up): one of those
+    could be taken by another program's connection before anybody listens at it.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_768)
+        if port in _given_ports:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given_ports.add(port)
         return port
+
+
+_given_ports: set[int] = set()

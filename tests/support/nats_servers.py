@@ -12,22 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.machines import Machines
+from tests.support.processes import free_port
 
 SERVER = Path(sys.executable).with_name("nats-server")
 
 STARTING_TAKES_S = 20.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Return TCP ports that nothing listens at."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 class NatsServers:
@@ -40,7 +29,7 @@ class NatsServers:
         self._directory = directory
         self._machines = machines
         self._hosts = [machines.host(n) if machines else "127.0.0.1" for n in range(count)]
-        ports = free_ports(2 * count)
+        ports = [free_port() for _ in range(2 * count)]
         self.ports, self._routes = ports[:count], ports[count:]
         self._extra = ""
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * count

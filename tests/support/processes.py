@@ -7,7 +7,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
+from wxgpt.demo_stage import free_port
 from wxgpt.wechat import messages, peer
 from wxgptd.wechat import envelope
 
@@ -225,9 +225,3 @@ class Stage:
                 process.wait()
             if process.stdout is not None:
                 process.stdout.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
