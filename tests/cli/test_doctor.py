@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dripping import dripping
 from tests.support.field import FIELD
 from wxgpt import diagnosis
 from wxgpt.diagnosis import configuration, models, reach, remedies
@@ -119,20 +120,8 @@ class RawServer:
 
 def test_a_server_that_sends_a_byte_now_and_then_times_out_without_a_length():
     """http.client lets go of the socket of a response that ends with the connection."""
-    over = threading.Event()
-
-    def drip(server: socket.socket) -> None:
-        connection, _ = server.accept()
-        with connection, contextlib.suppress(OSError):
-            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            while not over.wait(0.05):
-                connection.sendall(b".")
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=drip, args=(server,), daemon=True).start()
-        with pytest.raises(reach.Unanswered, match="no complete response"):
-            reach.get(f"http://127.0.0.1:{server.getsockname()[1]}/", patience_s=0.4)
-        over.set()
+    with dripping() as address, pytest.raises(reach.Unanswered, match="no complete response"):
+        reach.get(f"{address}/", patience_s=0.4)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dripping import dripping
 from tests.support.scripted_model import ScriptedModel
 from tests.support.terminal import converse
 from wxgpt import listening
@@ -344,22 +344,9 @@ def _answer_once(server: socket.socket, body: bytes, asked: list[bytes]) -> None
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
-def test_a_trial_ends_even_if_the_server_sends_a_byte_now_and_then(monkeypatch):
-    monkeypatch.setattr(trial, "PATIENCE_S", 0.3)
-    over = threading.Event()
-
-    def trickle(server: socket.socket) -> None:
-        connection, _ = server.accept()
-        with connection, contextlib.suppress(OSError):
-            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            while not over.wait(0.05):
-                connection.sendall(b" ")
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=trickle, args=(server,), daemon=True).start()
-        address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
-        tried = trial.one_token(trial.Server(address, "", {}), "m")
-        over.set()
+def test_a_trial_ends_even_if_the_server_sends_a_byte_now_and_then():
+    with dripping() as address:
+        tried = trial.one_token(trial.Server(f"{address}/v1", "", {}), "m", patience_s=0.3)
     assert (str(tried.why), tried.blames) == ("no answer within 0.3 s", "base_url")
 
 

@@ -234,7 +234,6 @@ def test_the_demo_model_reports_a_port_in_use(running):
     done = running.wxgpt("demo-model", "--port", base.split(":")[2].split("/")[0])
     assert done.returncode == 2
     assert "in use" in done.stderr
-    assert free_port()
 
 
 def test_chat_works_at_a_terminal(running):

@@ -115,16 +115,16 @@ def offered(server: Server) -> Offer:
     return found[0] if found else Offer()
 
 
-def one_token(server: Server, model: str) -> Trial:
+def one_token(server: Server, model: str, patience_s: float = PATIENCE_S) -> Trial:
     """Ask the model for one token, which is billed."""
     found: list[Trial] = []
-    _within(PATIENCE_S, lambda: found.append(_one_token(server, model)))
+    _within(patience_s, lambda: found.append(_one_token(server, model, patience_s)))
     if found:
         return found[0]
-    return Trial(say("no answer within {patience_s:g} s", patience_s=PATIENCE_S), "base_url")
+    return Trial(say("no answer within {patience_s:g} s", patience_s=patience_s), "base_url")
 
 
-def _one_token(server: Server, model: str) -> Trial:
+def _one_token(server: Server, model: str, patience_s: float) -> Trial:
     question = {
         "model": model, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1,
         **server.settings.get("extra_body", {}),
@@ -132,7 +132,7 @@ def _one_token(server: Server, model: str) -> Trial:
     base_url = server.base_url
     try:
         request = server.request("/chat/completions", question)
-        with _opener().open(request, timeout=PATIENCE_S) as found:
+        with _opener().open(request, timeout=patience_s) as found:
             answer = found.read(MAX_ANSWER_BYTES)
         # Some servers always stream.
         text = answer.decode("utf-8", "replace").removeprefix("data:").strip().split("\n")[0]
